@@ -1,0 +1,1 @@
+"""The compact file: a safetensors file with sparse tensors gap-coded and compressed. Never imports torch."""

@@ -1,0 +1,102 @@
+"""Files that are written whole or not at all.
+
+The bytes go to a temporary file in the same folder, are flushed to the disk (fsync), and the file is then
+renamed over the target in one step. Whatever happens before the rename, the target is what it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any, Literal, overload
+
+from featherweight.errors import ArtifactError
+
+
+@overload
+def replacing(
+    path: str | os.PathLike[str], mode: Literal["wb"] = "wb"
+) -> contextlib.AbstractContextManager[IO[bytes]]: ...
+@overload
+def replacing(
+    path: str | os.PathLike[str], mode: Literal["w"]
+) -> contextlib.AbstractContextManager[IO[str]]: ...
+def replacing(
+    path: str | os.PathLike[str], mode: Literal["w", "wb"] = "wb"
+) -> contextlib.AbstractContextManager[IO[Any]]:
+    r"""Open a file that takes the place of ``path`` when the block ends without an exception.
+
+    Args:
+        path: the file to write. Its folder must exist; a link is followed, so that the link stays a link.
+        mode: ``"wb"`` for bytes, ``"w"`` for text (UTF-8, ``\n`` line ends on every system).
+
+    On any exception, KeyboardInterrupt included, the temporary file is removed and ``path`` is untouched. An
+    existing file's permissions are kept.
+
+    Raises:
+        ArtifactError: the folder does not exist, or ``path`` is a folder.
+
+    Example::
+
+        with replacing("report.json", "w") as file:
+            json.dump(report, file)
+    """
+    if mode not in ("w", "wb"):
+        raise ArtifactError(f"replacing({os.fspath(path)!r}): mode must be 'w' or 'wb', got {mode!r}.")
+    return _replacing(Path(os.path.realpath(path)), mode)
+
+
+@contextlib.contextmanager
+def _replacing(target: Path, mode: str) -> Generator[IO[Any]]:
+    _check_target(target)
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with _create(temporary, mode, _permissions(target)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir():
+        raise ArtifactError(f"Cannot write {str(target)!r}: it is a folder. Give the name of a file.")
+    if not target.parent.is_dir():
+        raise ArtifactError(
+            f"Cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist. Make it first."
+        )
+
+
+def _permissions(target: Path) -> int | None:
+    """Permission bits of the file to be replaced; None where there is none."""
+    try:
+        return target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return None
+
+
+def _create(path: Path, mode: str, permissions: int | None) -> IO[Any]:
+    """Open a file that did not exist (mode bits 0o666 less the umask unless given)."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    if permissions is not None:
+        os.chmod(path, permissions)
+    if mode == "wb":
+        return os.fdopen(handle, "wb")
+    return os.fdopen(handle, "w", encoding="utf-8", newline="\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can sync a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,81 @@
+"""Files are written whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from featherweight.artifact.atomic import replacing
+from featherweight.errors import ArtifactError
+
+
+def test_writes_bytes_and_leaves_nothing_else(tmp_path):
+    with replacing(tmp_path / "a.bin") as file:
+        file.write(b"\x00\x01")
+        assert not (tmp_path / "a.bin").exists()
+    assert (tmp_path / "a.bin").read_bytes() == b"\x00\x01"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_text_is_utf8_with_plain_line_ends(tmp_path):
+    with replacing(tmp_path / "a.txt", "w") as file:
+        file.write("µ\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc2\xb5\n"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_the_old_file(tmp_path, error):
+    (tmp_path / "a").write_text("old")
+
+    def fail():
+        with replacing(tmp_path / "a", "w") as file:
+            file.write("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_failing_rename_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+
+    def refuse(*_):
+        raise OSError("no")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="no"), replacing(tmp_path / "a", "w") as file:
+        file.write("new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_permissions_of_a_replaced_file_are_kept(tmp_path):
+    target = tmp_path / "a"
+    target.write_text("old")
+    target.chmod(0o640)
+    with replacing(target, "w") as file:
+        file.write("new")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with replacing(tmp_path / "link", "w") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_missing_folder_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"does not exist\. Make it"), replacing(tmp_path / "no" / "a"):
+        pass
+    with pytest.raises(ArtifactError, match="it is a folder"), replacing(tmp_path):
+        pass
+
+
+def test_an_unknown_mode_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="'w' or 'wb'"):
+        replacing(tmp_path / "a", "a")  # pyright: ignore
