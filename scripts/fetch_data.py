@@ -1,6 +1,6 @@
 """Fetch Fashion-MNIST where it can be had, and say where it is. Never fails: what is missing is said.
 
-Looks where `featherweight.zoo.data` looks. Where the files are in none of those folders and `apt-get` is there,
+Looks where `featherweight.zoo.data` looks. Where the files are in none of those folders and apt-get is there,
 the Debian package `dataset-fashion-mnist` is unpacked into the cache, without installing it and without root.
 Uses the standard library only: it runs before anything is installed.
 """
@@ -84,9 +84,10 @@ def private_apt(work: Path) -> list[str]:
 def succeeds(command: list[str], folder: Path) -> bool:
     """Run ``command`` in ``folder``, quietly; return whether it ended well and in time."""
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT).returncode == 0
+        ended = subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
+    return ended.returncode == 0
 
 
 def keep(files: list[Path], into: Path) -> bool:
