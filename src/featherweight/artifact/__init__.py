@@ -1,1 +1,21 @@
 """The compact file: a safetensors file with sparse tensors gap-coded and compressed. Never imports torch."""
+
+from featherweight.artifact import errors
+from featherweight.artifact.array import Array
+from featherweight.artifact.atomic import replacing
+from featherweight.artifact.inspection import FileInfo, TensorInfo, inspect
+from featherweight.artifact.reader import Contents, read
+from featherweight.artifact.writer import WriteReport, write
+
+__all__ = [
+    "Array",
+    "Contents",
+    "FileInfo",
+    "TensorInfo",
+    "WriteReport",
+    "errors",
+    "inspect",
+    "read",
+    "replacing",
+    "write",
+]
