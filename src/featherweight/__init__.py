@@ -1,0 +1,90 @@
+"""featherweight: a trained PyTorch network in, one of a tenth of the weights out, within an accuracy budget.
+
+Names are loaded when they are first used: ``import featherweight`` imports neither torch nor anything
+else that is heavy, so that reading and writing files works without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from featherweight.errors import FeatherweightError
+
+if TYPE_CHECKING:
+    from featherweight import artifact, errors, sparsity, training, zoo
+    from featherweight.core.checkpoint import load, save
+    from featherweight.profile import Profile, count_params, evaluate, profile
+    from featherweight.sparsity import Masks, Pruner, prune, schedules
+    from featherweight.sparsity.progressive import progressive_prune
+    from featherweight.training import TrainingSettings, fit
+    from featherweight.zoo import load_data, load_model
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Masks": "featherweight.sparsity",
+    "Profile": "featherweight.profile",
+    "Pruner": "featherweight.sparsity",
+    "TrainingSettings": "featherweight.training",
+    "artifact": "featherweight.artifact",
+    "count_params": "featherweight.profile",
+    "errors": "featherweight.errors",
+    "evaluate": "featherweight.profile",
+    "fit": "featherweight.training",
+    "load": "featherweight.core.checkpoint",
+    "load_data": "featherweight.zoo",
+    "load_model": "featherweight.zoo",
+    "profile": "featherweight.profile",
+    "progressive_prune": "featherweight.sparsity.progressive",
+    "prune": "featherweight.sparsity",
+    "save": "featherweight.core.checkpoint",
+    "schedules": "featherweight.sparsity.schedules",
+    "sparsity": "featherweight.sparsity",
+    "training": "featherweight.training",
+    "zoo": "featherweight.zoo",
+}
+
+__all__ = [
+    "FeatherweightError",
+    "Masks",
+    "Profile",
+    "Pruner",
+    "TrainingSettings",
+    "artifact",
+    "count_params",
+    "errors",
+    "evaluate",
+    "fit",
+    "load",
+    "load_data",
+    "load_model",
+    "profile",
+    "progressive_prune",
+    "prune",
+    "save",
+    "schedules",
+    "sparsity",
+    "training",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'featherweight' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(_HOME[name])
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "accelerate"):
+            raise ImportError(
+                f"featherweight.{name} needs {error.name}: pip install 'featherweight[torch]'"
+            ) from error
+        raise
+    value = module if _HOME[name] == f"featherweight.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,56 @@
+"""Every exception that featherweight raises on purpose.
+
+The tree::
+
+    FeatherweightError
+    ├── SettingError          a setting is out of range or of the wrong type       (also a ValueError)
+    │   └── UnknownNameError  a name that no registry entry has                     (also a KeyError)
+    ├── ModelError            the model given cannot be worked on as asked
+    │   └── MaskError         masks and model (or file) do not fit each other
+    ├── DataError             a data set is missing, damaged or of the wrong form
+    ├── TrainingError         training cannot start or go on
+    │   └── ResumeError       a checkpoint does not belong to this run
+    └── ArtifactError         a file cannot be written or read
+        └── ...               one class per way of being malformed: see featherweight.artifact.errors
+"""
+
+from __future__ import annotations
+
+
+class FeatherweightError(Exception):
+    """Base of every exception raised on purpose by featherweight."""
+
+
+class SettingError(FeatherweightError, ValueError):
+    """A setting is out of range or of the wrong type."""
+
+
+class UnknownNameError(SettingError, KeyError):
+    """A name is not in the registry that was asked for it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of its message
+
+
+class ModelError(FeatherweightError):
+    """The model given cannot be worked on as asked."""
+
+
+class MaskError(ModelError):
+    """Masks and the model, or the file they come from, do not fit each other."""
+
+
+class DataError(FeatherweightError):
+    """A data set is missing, damaged or of the wrong form."""
+
+
+class TrainingError(FeatherweightError):
+    """Training cannot start or go on."""
+
+
+class ResumeError(TrainingError):
+    """A checkpoint does not belong to the run that is asked to resume from it."""
+
+
+class ArtifactError(FeatherweightError):
+    """A file cannot be written or read."""
