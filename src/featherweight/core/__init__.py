@@ -1,0 +1,1 @@
+"""What every part builds on: masks, which weights are prunable, saving and loading."""

@@ -1,0 +1,199 @@
+"""Which weights of a network are pruned, and why the others are left alone.
+
+Pruned by default: floating-point parameters of two or more dimensions that are called a weight
+("weight", "weight_ih_l0", "in_proj_weight", ...), in any module but an embedding or a norm. That is
+convolutions, linear layers, attention projections and recurrent weights, also those of classes that
+we have never seen. Everything else is left alone, and listed with the reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from featherweight.errors import ModelError, SettingError
+
+# In these the second dimension of the weight counts the outputs; in all others the first one does.
+_OUTPUTS_SECOND = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Conv1D")
+
+
+@dataclass(frozen=True)
+class PrunableWeight:
+    """One weight tensor that may be pruned.
+
+    Attributes:
+        name: its name in the state dict of the unwrapped model, such as "conv1.weight".
+        tensor: the parameter itself.
+        aliases: its further names, where it is tied.
+        is_output: whether it belongs to the network's last layer, whose outputs must not vanish.
+        output_dim: the dimension that counts output units.
+    """
+
+    name: str
+    tensor: nn.Parameter
+    aliases: tuple[str, ...]
+    is_output: bool
+    output_dim: int
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A parameter that is not pruned.
+
+    Attributes:
+        name: its name in the state dict.
+        reason: why, in a few words.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """The parameters of a network, sorted into those that are pruned and the others."""
+
+    weights: tuple[PrunableWeight, ...]
+    left_alone: tuple[LeftAlone, ...]
+
+    @property
+    def numel(self) -> int:
+        """Number of prunable weights."""
+        return sum(weight.tensor.numel() for weight in self.weights)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model inside DataParallel, DistributedDataParallel and torch.compile wrappers."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(model, parallel) or hasattr(model, "_orig_mod"):
+        model = model.module if isinstance(model, parallel) else model._orig_mod  # pyright: ignore
+    return model
+
+
+def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
+    """Sort the parameters of ``model`` into prunable ones and others.
+
+    Args:
+        model: any module; wrappers are looked through.
+        skip: names or patterns (``*``, ``?``, ``[...]``) of parameters or modules to leave alone; the
+            name of a module stands for everything inside it.
+
+    Raises:
+        SettingError: an entry of ``skip`` matches nothing.
+        ModelError: nothing is left to prune, or a parameter has no values yet.
+    """
+    inner = unwrap(model)
+    found = [_Parameter(name, aliases, tensor, owners) for name, aliases, tensor, owners in _tensors(inner)]
+    skipped = _match_skip(tuple([skip] if isinstance(skip, str) else skip), found)
+    reasons = {p.name: skipped.get(p.name) or _reason_to_leave(p) for p in found}
+    pruned = [p for p in found if reasons[p.name] is None]
+    left = tuple(LeftAlone(p.name, reason) for p in found if (reason := reasons[p.name]))
+    if not pruned:
+        raise ModelError(_nothing_left(inner, left))
+    return Prunable(tuple(p.as_weight(is_output=p is pruned[-1]) for p in pruned), left)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parameter:
+    name: str
+    aliases: tuple[str, ...]
+    tensor: nn.Parameter
+    owners: tuple[nn.Module, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+    def as_weight(self, is_output: bool) -> PrunableWeight:
+        second = type(self.owners[0]).__name__ in _OUTPUTS_SECOND
+        return PrunableWeight(self.name, self.tensor, self.aliases, is_output, output_dim=int(second))
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...], nn.Parameter, tuple[nn.Module, ...]]]:
+    """Yield each distinct tensor once with all its names: tied weights are one weight."""
+    names: dict[object, list[str]] = {}
+    tensors: dict[object, nn.Parameter] = {}
+    owners: dict[object, list[nn.Module]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        key = _identity(name, parameter)
+        names.setdefault(key, []).append(name.replace("_orig_mod.", ""))
+        tensors.setdefault(key, parameter)
+        owners.setdefault(key, []).append(model.get_submodule(name.rpartition(".")[0]))
+    for key, (first, *others) in names.items():
+        yield first, tuple(others), tensors[key], tuple(owners[key])
+
+
+def _identity(name: str, parameter: nn.Parameter) -> object:
+    if isinstance(parameter, UninitializedParameter):
+        raise ModelError(
+            f"Parameter {name!r} has no values yet (a lazy module). Run the model once before pruning it."
+        )
+    if parameter.is_meta or parameter.numel() == 0 or isinstance(parameter.data, nn.Parameter):
+        return id(parameter)
+    try:
+        place = parameter.untyped_storage().data_ptr(), parameter.storage_offset()
+    except (RuntimeError, NotImplementedError):  # tensor subclasses without a storage of their own
+        return id(parameter)
+    return (*place, tuple(parameter.shape), parameter.stride()) if place[0] else id(parameter)
+
+
+def _reason_to_leave(parameter: _Parameter) -> str | None:  # noqa: PLR0911 - one line a reason
+    tensor = parameter.tensor
+    kinds = [type(owner).__name__ for owner in parameter.owners]
+    for kind, name in zip(kinds, parameter.names, strict=True):
+        if "Embedding" in kind:
+            return "embedding" if len(kinds) == 1 else f"tied to the embedding {name!r}"
+        if "Norm" in kind:
+            return "norm"
+    if ".parametrizations." in f".{parameter.name}":
+        return "parametrised: remove the parametrisation first (torch.nn.utils.parametrize)"
+    if not tensor.is_floating_point():
+        return f"not floating point ({tensor.dtype})"
+    if tensor.ndim < 2:
+        return "bias or scale (one dimension)"
+    if "weight" not in parameter.name.rpartition(".")[2]:
+        return f"used directly by {kinds[0]} (not called a weight)"
+    return None if tensor.requires_grad else "frozen (requires_grad is False)"
+
+
+def _match_skip(skip: Sequence[str], parameters: Sequence[_Parameter]) -> dict[str, str]:
+    """Return the reason for each skipped parameter; every entry of ``skip`` must match something."""
+    reasons: dict[str, str] = {}
+    for pattern in skip:
+        hits = [p for p in parameters if any(_matches(pattern, name) for name in p.names)]
+        if not hits:
+            raise SettingError(_no_match(pattern, parameters))
+        for parameter in hits:
+            reasons.setdefault(parameter.name, f"skipped by {pattern!r}")
+    return reasons
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` matches the parameter's name or that of any module it lies in."""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:stop]), pattern) for stop in range(1, len(parts) + 1))
+
+
+def _no_match(pattern: str, parameters: Sequence[_Parameter]) -> str:
+    names = [name for p in parameters for name in p.names]
+    paths = sorted({name.rpartition(".")[0] for name in names} | set(names))
+    near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.4)
+    hint = f" Near names: {', '.join(near)}." if near else f" Parameters begin: {', '.join(names[:3])}, ..."
+    return f"skip={pattern!r} matches no parameter or module of the model.{hint}"
+
+
+def _nothing_left(model: nn.Module, left: Sequence[LeftAlone]) -> str:
+    reasons = "; ".join(f"{item.name}: {item.reason}" for item in left[:5])
+    more = f"; and {len(left) - 5} more" if len(left) > 5 else ""
+    return f"{type(model).__name__} has no weight to prune. Left alone: {reasons or 'no parameters'}{more}."
+
+
+def units(weight: Tensor, output_dim: int) -> Tensor:
+    """Return ``weight`` as (outputs, everything else), a view where possible."""
+    return torch.movedim(weight, output_dim, 0).flatten(1)
