@@ -1,0 +1,84 @@
+"""Pruning while fine-tuning, in one call on the default training loop."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from featherweight.core.masks import Masks
+from featherweight.core.prunable import unwrap
+from featherweight.errors import SettingError
+from featherweight.sparsity.allocation import Allocation
+from featherweight.sparsity.criteria import Criterion
+from featherweight.sparsity.patterns import Pattern
+from featherweight.sparsity.pruner import Pruner
+from featherweight.sparsity.schedules import Schedule
+from featherweight.training import TrainingSettings, fit
+from featherweight.zoo import default_loaders
+
+# Chosen on the validation split of Fashion-MNIST: benchmarks/methods.
+FINE_TUNING = TrainingSettings(epochs=5, learning_rate=0.05)
+
+
+def progressive_prune(
+    model: nn.Module,
+    target_sparsity: float = 0.9,
+    *,
+    train: Any = None,
+    validate: Any = None,
+    criterion: str | Criterion = "magnitude",
+    allocation: str | Allocation = "global",
+    pattern: str | Pattern = "unstructured",
+    schedule: str | Schedule = "cubic",
+    skip: Sequence[str] = (),
+    settings: TrainingSettings = FINE_TUNING,
+    loss: Any = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> nn.Module:
+    """Return a copy of ``model`` that was pruned step by step while it was fine-tuned.
+
+    Args:
+        model: the trained network; it is not changed.
+        target_sparsity: fraction of the prunable weights that are zero in the copy, 0 <= sparsity < 1.
+        train: loader of (inputs, targets) batches; None: that of the model's own data set (zoo models).
+        validate: loader of the split that the best epoch is chosen on; None as for ``train``.
+        criterion: how much a weight matters.
+        allocation: how many weights each layer keeps.
+        pattern: the shapes that zeros may have.
+        schedule: when to prune, in steps or fractions of the run.
+        skip: names or patterns of parameters and modules to leave alone.
+        settings: epochs, rate, precision, seed and the like.
+        loss: ``loss(outputs, targets)``; None: cross-entropy.
+        run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
+        progress: show progress.
+
+    Raises:
+        SettingError: a setting is wrong, or loaders are missing and the model has no data of its own.
+        ModelError: there is nothing to prune.
+    """
+    if (train is None) != (validate is None):
+        raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
+    sparse = copy.deepcopy(unwrap(model))
+    pruner = Pruner(
+        sparse,
+        target_sparsity,
+        criterion=criterion,
+        allocation=allocation,
+        pattern=pattern,
+        schedule=schedule,
+        skip=skip,
+        data=train,
+        seed=settings.seed,
+        masks=Masks.from_zeros(sparse, skip),
+    )
+    if train is None:
+        loaders = default_loaders(model)
+        train, validate = loaders.train, loaders.validate
+    fit(sparse, train, validate, settings, loss=loss, pruner=pruner, run_dir=run_dir, progress=progress)
+    pruner.masks.check(sparse)
+    return sparse

@@ -1,0 +1,54 @@
+"""Pruning in one call, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from featherweight.core.masks import Masks
+from featherweight.core.prunable import find_prunable
+from featherweight.sparsity.allocation import Allocation
+from featherweight.sparsity.criteria import Criterion
+from featherweight.sparsity.patterns import Pattern
+from featherweight.sparsity.recipe import Recipe
+
+
+def prune(
+    model: nn.Module,
+    sparsity: float = 0.9,
+    *,
+    criterion: str | Criterion = "magnitude",
+    allocation: str | Allocation = "global",
+    pattern: str | Pattern = "unstructured",
+    data: Any = None,
+    skip: Sequence[str] = (),
+    seed: int = 0,
+) -> Masks:
+    """Set the least important weights of ``model`` to zero, in place, and return the masks.
+
+    Exactly ``round((1 - sparsity) * n)`` of the ``n`` prunable weights are kept. Embeddings, norms,
+    biases and frozen parameters are left alone; ``masks.left_alone`` lists them with the reason.
+
+    Args:
+        model: the network, wrapped (DDP, torch.compile) or not.
+        sparsity: fraction of the prunable weights to be zero afterwards, 0 <= sparsity < 1.
+        criterion: how much a weight matters: a name, or a callable as in sparsity.criteria.
+        allocation: how many weights each layer keeps: a name or a callable.
+        pattern: the shapes that zeros may have: a name or a callable.
+        data: handed to criteria that look at data.
+        skip: names or patterns of parameters and modules to leave alone.
+        seed: seed of everything random.
+
+    Raises:
+        SettingError: a setting is wrong, or the model is sparser already.
+        ModelError: there is nothing to prune, or a weight is NaN.
+    """
+    recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
+    prunable = find_prunable(model, recipe.skip)
+    zeros = Masks.from_zeros(model, recipe.skip)
+    recipe.check_reachable(zeros.sparsity)
+    masks = recipe.masks(model, prunable, sparsity, data=data, before=zeros)
+    masks.apply(model)
+    return masks

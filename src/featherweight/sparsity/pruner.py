@@ -1,0 +1,181 @@
+"""Pruning while training: a recipe, a schedule, and the hook that keeps zeros zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from featherweight.core.mask import Mask
+from featherweight.core.masks import Masks, zero_
+from featherweight.core.prunable import find_prunable
+from featherweight.errors import MaskError, ModelError, SettingError
+from featherweight.sparsity.allocation import Allocation
+from featherweight.sparsity.criteria import Criterion
+from featherweight.sparsity.patterns import Pattern
+from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.schedules import Schedule, schedules
+
+
+class Pruner:
+    """Prunes a network while it trains, and keeps its zeros zero.
+
+    >>> pruner = fw.Pruner(model, sparsity=0.9, schedule=fw.schedules.Cubic(begin=0, end=1000, every=50))
+    >>> pruner.attach(optimizer)
+    >>> ...  # the training loop, unchanged
+    >>> pruner.detach()
+
+    The masks are applied by a hook that runs after each optimizer step, so momentum and weight decay
+    cannot bring a weight back. Steps that the optimizer does not take (accumulation, a skipped AMP
+    step) do not count.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sparsity: float = 0.9,
+        *,
+        criterion: str | Criterion = "magnitude",
+        allocation: str | Allocation = "global",
+        pattern: str | Pattern = "unstructured",
+        schedule: str | Schedule = "cubic",
+        data: Any = None,
+        skip: Sequence[str] = (),
+        seed: int = 0,
+        masks: Masks | None = None,
+    ) -> None:
+        """Check the settings; the model is not changed before ``attach``.
+
+        Args:
+            model: the network that is trained, wrapped (DDP, torch.compile) or not.
+            sparsity: fraction of the prunable weights to be zero at the end, 0 <= sparsity < 1.
+            criterion: how much a weight matters: a name, or a callable as in sparsity.criteria.
+            allocation: how many weights each layer keeps: a name or a callable.
+            pattern: the shapes that zeros may have: a name or a callable.
+            schedule: when: a name, or a ``fw.schedules`` object. One with fractions needs ``plan``.
+            data: handed to criteria that look at data.
+            skip: names or patterns of parameters and modules to leave alone.
+            seed: seed of everything random.
+            masks: what is pruned already, such as ``Masks.from_zeros(model)``; it stays pruned.
+
+        Raises:
+            SettingError: a setting is wrong, or ``skip`` matches nothing.
+            ModelError: there is nothing to prune.
+        """
+        self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
+        self.schedule = schedules[schedule]() if isinstance(schedule, str) else schedule
+        self.model, self.data = model, data
+        self.prunable = find_prunable(model, self.recipe.skip)
+        self.step = 0
+        self.masks = self._starting_from(masks)
+        self._initial = self.masks.sparsity
+        self.recipe.check_reachable(self._initial)
+        self._bound: list[tuple[nn.Parameter, Tensor]] = []
+        self._handle: Any = None
+
+    def _starting_from(self, masks: Masks | None) -> Masks:
+        everything = {
+            w.name: Mask(torch.ones_like(w.tensor, dtype=torch.bool)) for w in self.prunable.weights
+        }
+        if masks is None:
+            return Masks(everything, self.prunable.left_alone)
+        masks.bind(self.model)
+        if unknown := sorted(masks.keys() - everything.keys()):
+            raise MaskError(f"masks= covers weights that are left alone here: {', '.join(unknown[:5])}.")
+        return Masks(everything | dict(masks), self.prunable.left_alone)
+
+    @property
+    def sparsity(self) -> float:
+        """Sparsity of the prunable weights now, 0..1."""
+        return self.masks.sparsity
+
+    @property
+    def ready(self) -> bool:
+        """Whether the target is reached."""
+        return self.schedule.is_planned and self.step >= self.schedule.finish
+
+    def plan(self, total_steps: int) -> None:
+        """Turn a schedule given in fractions into steps of a run of ``total_steps`` optimizer steps."""
+        if self._handle is None:
+            self.schedule = self.schedule.planned(total_steps)
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Prune from now on as ``optimizer`` steps; with a schedule that begins at 0, at once too.
+
+        Raises:
+            SettingError: the schedule is in fractions and was not planned; or already attached.
+            ModelError: the optimizer holds none of the prunable weights.
+        """
+        inner: Optimizer = getattr(optimizer, "optimizer", optimizer)  # Accelerate wraps the optimizer
+        if self._handle is not None:
+            raise SettingError("The pruner is attached already. detach() it first.")
+        if not self.schedule.is_planned:
+            raise SettingError(
+                f"{self.schedule} is in fractions of a run: call pruner.plan(total_steps) first."
+            )
+        held = {id(p) for group in inner.param_groups for p in group["params"]}
+        if not any(id(weight.tensor) in held for weight in self.prunable.weights):
+            raise ModelError(
+                "The optimizer holds none of the weights to prune. Make it from model.parameters() of the "
+                "model that the pruner was given, after moving that model to its device."
+            )
+        self._bound = self.masks.bind(self.model)
+        if self.schedule.updates_at(self.step):
+            self._update()
+        self._handle = inner.register_step_post_hook(self._after_step)
+
+    def detach(self) -> None:
+        """Stop pruning and stop holding zeros; masks stay in ``self.masks``."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.step += 1
+        if self.schedule.updates_at(self.step):
+            self._update()
+            return
+        self._hold()
+
+    def _hold(self) -> None:
+        for weight, pruned in self._bound:
+            zero_(weight, pruned)
+
+    def _update(self) -> None:
+        target = self.schedule.sparsity_at(self.step, self.recipe.sparsity, self._initial)
+        self._hold()
+        self.masks = self.recipe.masks(self.model, self.prunable, target, data=self.data, before=self.masks)
+        self._bound = self.masks.bind(self.model)
+        self._hold()
+
+    def fingerprint(self) -> str:
+        """Return the settings in words: pruners with the same ones do the same."""
+        return f"{self.recipe} {self.schedule} {self._initial}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` needs to go on: step, masks, initial sparsity; plain tensors."""
+        return {
+            "step": self.step,
+            "initial": self._initial,
+            "keep": {name: mask.keep.clone() for name, mask in self.masks.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``; the masks are applied at once.
+
+        Raises:
+            MaskError: the state is of a pruner of other weights.
+        """
+        if state["keep"].keys() != self.masks.keys():
+            differing = sorted(state["keep"].keys() ^ self.masks.keys())
+            raise MaskError(
+                f"The saved pruner has masks of other weights; differing: {', '.join(differing[:5])}."
+            )
+        masks = Masks({name: Mask(keep) for name, keep in state["keep"].items()}, self.prunable.left_alone)
+        bound = masks.bind(self.model)
+        self.masks, self.step, self._initial = masks, int(state["step"]), float(state["initial"])
+        self._bound = bound
+        self._hold()

@@ -1,0 +1,110 @@
+"""What a schedule is: the sparsity wanted after each optimizer step, a pure function of the step.
+
+``begin``, ``end`` and ``every`` are optimizer steps if whole numbers, or fractions of the run if
+floats in 0..1; ``planned(total_steps)`` turns fractions into steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+from featherweight._registry import Registry
+from featherweight.errors import SettingError
+
+Time = int | float
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """When to prune, and how far.
+
+    Attributes:
+        begin: when sparsity starts to grow from the initial one.
+    """
+
+    begin: Time = 0
+
+    def __post_init__(self) -> None:
+        for name in self._times():
+            _check_time(name, getattr(self, name))
+        if type(self.begin) is type(self.finish) and self.finish < self.begin:
+            raise SettingError(
+                f"end of a schedule is not before its begin, got {self.begin!r}..{self.finish!r}."
+            )
+
+    @property
+    def finish(self) -> Time:
+        """When the target is reached."""
+        return self.begin
+
+    def _times(self) -> list[str]:
+        return [field.name for field in fields(self) if field.name in ("begin", "end", "every")]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether all times are steps."""
+        return all(isinstance(getattr(self, name), int) for name in self._times())
+
+    def planned(self, total_steps: int) -> Self:
+        """Return this schedule with its fractions turned into steps of a run of ``total_steps``."""
+        times = {name: getattr(self, name) for name in self._times()}
+        steps = {n: t if isinstance(t, int) else round(t * total_steps) for n, t in times.items()}
+        if "every" in steps:
+            steps["every"] = max(1, steps["every"])
+        return replace(self, **steps)
+
+    def sparsity_at(self, step: int, target: float, initial: float = 0.0) -> float:
+        """Return the sparsity (0..1) wanted after ``step`` steps, from ``initial`` to ``target``."""
+        if step < self.begin:
+            return initial
+        if step >= self.finish:
+            return target
+        progress = (step - int(self.begin)) / (int(self.finish) - int(self.begin))
+        return self._between(progress, initial, target)
+
+    @abstractmethod
+    def updates_at(self, step: int) -> bool:
+        """Whether the masks are computed anew after ``step`` steps."""
+
+    @abstractmethod
+    def _between(self, progress: float, initial: float, target: float) -> float:
+        """Return the sparsity at ``progress`` (0..1) of the way."""
+
+
+@dataclass(frozen=True)
+class Ramp(Schedule):
+    """A schedule that updates the masks at even intervals.
+
+    Attributes:
+        begin: when sparsity starts to grow from the initial one.
+        end: when it reaches the target.
+        every: time between updates of the masks.
+    """
+
+    begin: Time = 0
+    end: Time = 0.6
+    every: Time = 0.01
+
+    @property
+    def finish(self) -> Time:
+        """When the target is reached."""
+        return self.end
+
+    def updates_at(self, step: int) -> bool:
+        """Whether the masks are computed anew after ``step`` steps."""
+        begin, end, every = int(self.begin), int(self.end), int(self.every)
+        return step == end or (begin <= step < end and (step - begin) % every == 0)
+
+
+def _check_time(name: str, time: Time) -> None:
+    if isinstance(time, bool) or not isinstance(time, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SettingError(f"{name} is a step (int) or a fraction of the run (float), got {time!r}.")
+    if time < 0 or (isinstance(time, float) and not time <= 1):
+        raise SettingError(f"{name} is a step of at least 0, or a fraction in 0.0..1.0, got {time!r}.")
+    if name == "every" and time == 0:
+        raise SettingError("every is at least one step, got 0.")
+
+
+schedules: Registry[type[Schedule]] = Registry("schedule")

@@ -1,0 +1,281 @@
+"""Masks hold while training goes on: any optimizer, accumulation, AMP, compile, save and resume."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from featherweight.errors import MaskError, ModelError, SettingError
+from featherweight.sparsity import Masks, Pruner, prune
+from featherweight.sparsity.schedules import Cubic, OneShot
+
+OPTIMIZERS = {
+    "sgd_momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=1e-2),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, 0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    "adamw_foreach": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, foreach=True),
+    "adamw_fused": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, fused=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, momentum=0.9),
+    "lbfgs": lambda p: torch.optim.LBFGS(p, max_iter=2),
+}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(12, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
+
+
+def batches(count, seed=1):
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        x = torch.randn(16, 12, generator=rng)
+        yield x, (x[:, :4].argmax(1))
+
+
+def train(model, optimizer, data, forward=None, after=lambda: None):
+    for x, y in data:
+
+        def closure(x=x, y=y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy((forward or model)(x), y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        after()
+
+
+def zeros(model):
+    return sum(int((m.weight == 0).sum()) for m in model if isinstance(m, nn.Linear))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_zeros_stay_zero_after_every_step(name):
+    model = network()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    train(model, optimizer, batches(5))  # momentum is there before the masks are
+    pruner = Pruner(model, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    train(model, optimizer, batches(10), after=lambda: pruner.masks.check(model))
+    assert zeros(model) == 512 - round(0.1 * 512)
+
+
+def test_sabotage_without_the_hook_zeros_do_not_stay():
+    model = network()
+    optimizer = OPTIMIZERS["sgd_momentum"](model.parameters())
+    masks = prune(model, 0.9)
+    train(model, optimizer, batches(1))
+    with pytest.raises(MaskError, match="not zero"):
+        masks.check(model)
+
+
+def test_sabotage_pruning_is_not_undone_and_training_still_learns():
+    model = network()
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, 0.5, schedule=OneShot())
+    pruner.attach(optimizer)
+    before = model[0].weight.detach().clone()
+    train(model, optimizer, batches(20))
+    kept = pruner.masks["0.weight"].keep
+    assert (
+        model[0].weight[kept] != before[kept]
+    ).float().mean().item() > 0.5  # units that never fire have no gradient
+    assert bool((model[0].weight[~kept] == 0).all())
+
+
+def test_gradual_schedule_follows_its_formula_to_the_exact_count():
+    model = network()
+    optimizer = OPTIMIZERS["sgd_momentum"](model.parameters())
+    schedule = Cubic(begin=2, end=12, every=5)
+    pruner = Pruner(model, 0.9, schedule=schedule)
+    pruner.attach(optimizer)
+    levels = []
+    train(model, optimizer, batches(15), after=lambda: levels.append(round(pruner.sparsity * 512)))
+    at = {step: 512 - round((1 - schedule.sparsity_at(step, 0.9)) * 512) for step in (2, 7, 12)}
+    assert levels == [0, *[at[2]] * 5, *[at[7]] * 5, *[at[12]] * 4]
+    assert pruner.ready
+
+
+def test_what_is_pruned_stays_pruned():
+    model = network()
+    optimizer = OPTIMIZERS["sgd_momentum"](model.parameters())
+    pruner = Pruner(model, 0.9, criterion="random", schedule=Cubic(begin=0, end=10, every=1))
+    pruner.attach(optimizer)
+    before = {name: mask.keep for name, mask in pruner.masks.items()}
+
+    def never_regrown():
+        for name, mask in pruner.masks.items():
+            assert not bool((mask.keep & ~before[name]).any())
+            before[name] = mask.keep
+
+    train(model, optimizer, batches(12), after=never_regrown)
+    assert pruner.sparsity == pytest.approx(0.9, abs=1e-3)
+
+
+def test_gradient_accumulation_counts_optimizer_steps_only():
+    model = network()
+    optimizer = OPTIMIZERS["sgd_momentum"](model.parameters())
+    pruner = Pruner(model, 0.9, schedule=Cubic(begin=0, end=3, every=1))
+    pruner.attach(optimizer)
+    for number, (x, y) in enumerate(batches(8)):
+        F.cross_entropy(model(x), y).backward()
+        if number % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+            pruner.masks.check(model)
+    assert pruner.step == 4
+    assert pruner.ready
+
+
+def test_autocast_and_gradient_scaler():
+    model = network()
+    optimizer = OPTIMIZERS["adamw"](model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    pruner = Pruner(model, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    for number, (x, y) in enumerate(batches(6)):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(model(x).float(), y)
+        optimizer.zero_grad()
+        scaler.scale(loss * (torch.inf if number == 3 else 1)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        pruner.masks.check(model)
+    assert pruner.step == 5, "the step that the scaler skipped must not count"
+
+
+@pytest.mark.slow
+def test_compiled_model():
+    model = network()
+    compiled = torch.compile(model)
+    optimizer = OPTIMIZERS["adamw"](compiled.parameters())
+    pruner = Pruner(compiled, 0.9, schedule=Cubic(begin=0, end=4, every=1))
+    pruner.attach(optimizer)
+    train(model, optimizer, batches(8), forward=compiled, after=lambda: pruner.masks.check(model))
+    x, _ = next(batches(1))
+    assert torch.allclose(compiled.eval()(x), model.eval()(x), atol=1e-5)
+    assert set(pruner.masks) == {"0.weight", "3.weight"}
+
+
+def test_save_and_resume_equals_one_run():
+    def start(model):
+        optimizer = OPTIMIZERS["adamw"](model.parameters())
+        return optimizer, Pruner(model, 0.9, schedule=Cubic(begin=0, end=12, every=3))
+
+    data = list(batches(20))
+    whole = network()
+    optimizer, pruner = start(whole)
+    pruner.attach(optimizer)
+    train(whole, optimizer, data)
+
+    first = network()
+    optimizer, pruner = start(first)
+    pruner.attach(optimizer)
+    train(first, optimizer, data[:7])
+    saved = copy.deepcopy((first.state_dict(), optimizer.state_dict(), pruner.state_dict()))
+
+    second = network()
+    optimizer, pruner = start(second)
+    second.load_state_dict(saved[0])
+    optimizer.load_state_dict(saved[1])
+    pruner.load_state_dict(saved[2])
+    pruner.attach(optimizer)
+    train(second, optimizer, data[7:])
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_resuming_applies_the_masks_to_a_dense_model_at_once():
+    source = network()
+    optimizer = OPTIMIZERS["adam"](source.parameters())
+    pruner = Pruner(source, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    model = network()
+    other = Pruner(model, 0.9, schedule=OneShot())
+    other.load_state_dict(pruner.state_dict())
+    pruner.masks.check(model)
+
+
+def test_a_state_of_another_network_is_refused():
+    state = Pruner(nn.Sequential(nn.Linear(3, 3))).state_dict()
+    with pytest.raises(MaskError, match=r"other weights.*3\.weight"):
+        Pruner(network()).load_state_dict(state)
+
+
+def test_tied_weights_stay_tied_and_zero():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4))
+    model[1].weight = model[0].weight
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    pruner = Pruner(model, 0.75, schedule=OneShot())
+    pruner.attach(optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(4, 8)).square().sum().backward()
+        optimizer.step()
+    assert model[1].weight is model[0].weight
+    assert int((model[0].weight != 0).sum()) + int((model[2].weight != 0).sum()) == 24
+
+
+def test_continues_from_given_masks():
+    model = network()
+    masks = prune(model, 0.5)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, 0.9, schedule=Cubic(begin=5, end=10, every=1), masks=Masks.from_zeros(model))
+    pruner.attach(optimizer)
+    assert pruner.sparsity == pytest.approx(0.5, abs=1e-3)
+    train(model, optimizer, batches(12), after=lambda: masks.check(model))
+    assert pruner.sparsity == pytest.approx(0.9, abs=1e-3)
+
+
+def test_zero_initialised_weights_may_train():
+    model = network()
+    nn.init.zeros_(model[3].weight)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, 0.5, schedule=Cubic(begin=5, end=10, every=1))
+    pruner.attach(optimizer)
+    train(model, optimizer, batches(4))
+    assert bool((model[3].weight != 0).all())
+
+
+def test_attach_errors():
+    model = network()
+    pruner = Pruner(model)
+    with pytest.raises(SettingError, match="plan"):
+        pruner.attach(OPTIMIZERS["adam"](model.parameters()))
+    pruner.plan(100)
+    with pytest.raises(ModelError, match="holds none"):
+        pruner.attach(OPTIMIZERS["adam"](network().parameters()))
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner.attach(optimizer)
+    with pytest.raises(SettingError, match="attached already"):
+        pruner.attach(optimizer)
+    pruner.detach()
+    train(model, optimizer, batches(1))
+    assert pruner.step == 0
+
+
+def test_making_a_pruner_changes_nothing():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    Pruner(model, 0.9, schedule=OneShot())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_accelerate_optimizer():
+    from accelerate import Accelerator
+
+    model = network()
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    wrapped, optimizer = accelerator.prepare(model, OPTIMIZERS["adamw"](model.parameters()))
+    pruner = Pruner(wrapped, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    for x, y in batches(6):
+        with accelerator.accumulate(wrapped):
+            accelerator.backward(F.cross_entropy(wrapped(x), y))
+            optimizer.step()
+            optimizer.zero_grad()
+        pruner.masks.check(model)
+    assert pruner.step == 3
