@@ -75,7 +75,7 @@ bench: install data ## run the quick benchmarks (`python -m benchmarks --list` s
 	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: install ## build the documentation into build/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Documentation: build/site/index.html"
 
 clean: ## remove what the targets above made, .venv included

@@ -1,0 +1,67 @@
+"""The public names, pinned: adding or losing one is a decision, written down here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import featherweight as fw
+
+PUBLIC = [
+    "FeatherweightError",
+    "Masks",
+    "Profile",
+    "Pruner",
+    "TrainingSettings",
+    "artifact",
+    "count_params",
+    "errors",
+    "evaluate",
+    "fit",
+    "load",
+    "load_data",
+    "load_model",
+    "profile",
+    "progressive_prune",
+    "prune",
+    "save",
+    "schedules",
+    "sparsity",
+    "training",
+    "zoo",
+]
+FUNCTIONS = [
+    *("count_params", "evaluate", "fit", "load", "load_data", "load_model"),
+    *("profile", "progressive_prune", "prune", "save"),
+]
+
+
+def test_public_names() -> None:
+    assert sorted(fw.__all__) == PUBLIC
+    assert dir(fw) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    assert getattr(fw, name).__doc__
+
+
+@pytest.mark.parametrize(
+    "first", ["evaluate", "load_model", "progressive_prune", "sparsity", "training", "zoo"]
+)
+def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
+    """A module of the name of a function (profile, prune) must not take its place once it is imported."""
+    code = (
+        f"import featherweight as fw; fw.{first}\n"
+        f"wrong = [name for name in {FUNCTIONS} if not callable(getattr(fw, name))]\n"
+        f"assert not wrong, wrong"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'featherweight' has no attribute 'prunes'"):
+        _ = fw.prunes
