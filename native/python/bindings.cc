@@ -42,8 +42,11 @@ nb::dict cpu_features() {
 NB_MODULE(_native, module) {
   module.doc() = "Native parts of featherweight: CPU features and the gap codec's decode loop.";
   module.def("cpu_features", &cpu_features, "What may be executed on this machine: name to flag.");
-  module.def("gap_positions", &gap_positions, nb::arg("gaps"), nb::arg("elements"), nb::arg("out"),
+  // noconvert: a converted copy of `out` would be filled and thrown away.
+  module.def("gap_positions", &gap_positions, nb::arg("gaps").noconvert(), nb::arg("elements"),
+             nb::arg("out").noconvert(),
              "Decode gaps into out (nonzeros,); returns a status, 0 is well formed.");
-  module.def("gap_scatter", &gap_scatter, nb::arg("gaps"), nb::arg("values"), nb::arg("width"), nb::arg("out"),
+  module.def("gap_scatter", &gap_scatter, nb::arg("gaps").noconvert(), nb::arg("values").noconvert(),
+             nb::arg("width"), nb::arg("out").noconvert(),
              "Put values of width bytes at the decoded positions of out; returns a status, 0 is well formed.");
 }
