@@ -1,0 +1,72 @@
+"""The documentation builds without a warning, and its tables hold every entry of the registries."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from featherweight._registry import Registry
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["criteria", "allocations", "patterns", "schedules", "networks", "data sets"]
+
+
+@pytest.fixture
+def hook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hook", ROOT / "scripts" / "docs_hook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_has_a_row_an_entry(hook: ModuleType, name: str) -> None:
+    head, rule, *rows = hook.table(name).splitlines()
+    assert [row.split("`")[1] for row in rows] == list(hook.find(name))
+    assert rows
+    for row in (head, rule, *rows):
+        assert row.replace(r"\|", "").count("|") == 4, row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_entry_is_documented(hook: ModuleType, name: str) -> None:
+    for row in hook.table(name).splitlines()[2:]:
+        _, _, summary, origin, _ = row.replace(r"\|", "").split("|")
+        assert len(summary.split()) >= 3, row
+        assert len(origin.split()) >= 3, row
+
+
+def test_a_new_entry_has_its_row(hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[type] = Registry("thing")
+    registry.register("new")(Registry)
+    monkeypatch.setattr(hook, "find", lambda name: registry)
+    page = hook.on_page_markdown("# Page\n\n<!-- table: anything -->\n")
+    assert "| `new` | Names to things of one kind. | One generic, typed registry" in page
+
+
+def test_pipes_and_addresses_fit_a_cell(hook: ModuleType) -> None:
+    assert hook.cell("``|w|``\n  (https://a.org/b)") == r"`\|w\|` (<https://a.org/b>)"
+
+
+def test_pages_ask_for_every_table() -> None:
+    text = "\n".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    for name in NAMES:
+        assert f"<!-- table: {name} -->" in text
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    methods = (tmp_path / "reference" / "methods.html").read_text()
+    assert "magnitude" in methods
+    assert "<!-- table:" not in methods
