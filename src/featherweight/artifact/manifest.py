@@ -67,6 +67,12 @@ class Manifest:
     streams: tuple[Stream, ...]
     checksum: int
 
+    def stored_bytes(self) -> tuple[int, int]:
+        """Return the bytes on disk of all positions, and of all values."""
+        index = {row.index for row in self.rows if row.index_bytes}
+        positions = sum(self.streams[number].stored for number in index)
+        return positions, sum(stream.stored for stream in self.streams) - positions
+
     def to_bytes(self) -> bytes:
         """Return the manifest as a zstd frame with a checksum of its own."""
         table = {

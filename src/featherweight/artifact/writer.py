@@ -111,16 +111,14 @@ def _is_text(value: object) -> bool:
 def _report(path: Path, built: Parts, manifest_bytes: int, values: rounding.Values) -> WriteReport:
     rows = [row for row in built.manifest.rows if row.coding != codings.SAME]
     sparse = [row for row in rows if row.coding in codings.SPARSE]
-    index = {row.index for row in sparse if row.index_bytes}
-    sizes = [stream.stored for stream in built.manifest.streams]
-    index_bytes = sum(sizes[number] for number in index)
+    index_bytes, value_bytes = built.manifest.stored_bytes()
     return WriteReport(
         path=path,
-        file_bytes=manifest_bytes + sum(sizes),
+        file_bytes=manifest_bytes + index_bytes + value_bytes,
         dense_bytes=sum(row.nbytes for row in rows),
         index_bytes=index_bytes,
         index_limit_bytes=sum(parts.entropy_limit(row.elements, row.nonzeros) for row in sparse) / 8,
-        value_bytes=sum(sizes) - index_bytes,
+        value_bytes=value_bytes,
         manifest_bytes=manifest_bytes,
         tensors=len(built.manifest.rows),
         elements=sum(row.elements for row in rows),
