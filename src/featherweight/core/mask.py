@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,10 +30,10 @@ class Mask:
         """Number of entries."""
         return self.keep.numel()
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """Number of entries that are kept."""
-        return int(self.keep.sum())
+        return int(torch.count_nonzero(self.keep))
 
     @property
     def sparsity(self) -> float:
@@ -55,7 +56,7 @@ class Mask:
         threshold = kth_largest(flat, kept)
         keep = flat > threshold
         ties = (flat == threshold).nonzero().squeeze(1)
-        keep[ties[: kept - int(keep.sum())]] = True
+        keep[ties[: kept - int(torch.count_nonzero(keep))]] = True
         return cls(keep.view(scores.shape))
 
 

@@ -84,7 +84,7 @@ class Recipe:
         """
         scores = self._scores(model, prunable, data)
         if before is not None:
-            scores = {n: s.masked_fill(~before[n].keep.to(s.device), -torch.inf) for n, s in scores.items()}
+            scores = {name: _without_pruned(score, before[name]) for name, score in scores.items()}
         must_keep = {w.name: _must_keep(w, scores[w.name]) for w in prunable.weights}
         kept = round((1 - sparsity) * prunable.numel)
         counts = _resolve(allocations, self.allocation)(scores, kept)
@@ -111,18 +111,24 @@ def _checked_scores(name: str, weight: Tensor, scores: Mapping[str, Tensor]) -> 
         got = tuple(scores[name].shape) if name in scores else "none"
         raise ModelError(f"The criterion gave {name} scores of shape {got}, expected {tuple(weight.shape)}.")
     score = scores[name].float()
-    if bool(score.isnan().any()):
+    low, high = torch.aminmax(score)  # one pass; NaN comes through
+    if low.isnan():
         raise ModelError(
             f"{name}: the scores of {int(score.isnan().sum())} weights are NaN. Are the weights?"
         )
-    return score.clamp(torch.finfo(torch.float32).min, torch.finfo(torch.float32).max)
+    limit = torch.finfo(torch.float32).max  # infinities are ours: they mark what is dead or must be kept
+    return score if low.isfinite() and high.isfinite() else score.clamp(-limit, limit)
+
+
+def _without_pruned(score: Tensor, mask: Mask) -> Tensor:
+    return score if mask.kept == mask.numel else score.masked_fill(~mask.keep.to(score.device), -torch.inf)
 
 
 def _must_keep(weight: PrunableWeight, scores: Tensor) -> Tensor:
     """Return flat indices to keep whatever the sparsity: a layer's best weight, each output's at the end."""
-    flat = torch.arange(scores.numel(), device=scores.device).view(scores.shape)
     if not weight.is_output:
         return scores.reshape(-1).argmax().view(1)
+    flat = torch.arange(scores.numel(), device=scores.device).view(scores.shape)
     best = units(scores, weight.output_dim).argmax(1, keepdim=True)
     return units(flat, weight.output_dim).gather(1, best).view(-1)
 

@@ -20,7 +20,7 @@ allocations: Registry[Allocation] = Registry("allocation")
 
 def alive(scores: Mapping[str, Tensor]) -> dict[str, int]:
     """Return how many entries of each layer can be kept."""
-    return {name: int((score > -torch.inf).sum()) for name, score in scores.items()}
+    return {name: int(torch.count_nonzero(score > -torch.inf)) for name, score in scores.items()}
 
 
 def apportion(weights: Mapping[str, float], limits: Mapping[str, int], total: int) -> dict[str, int]:

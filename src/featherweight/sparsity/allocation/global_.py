@@ -17,10 +17,10 @@ def global_(scores: Mapping[str, Tensor], kept: int) -> dict[str, int]:
     if kept == 0:
         return dict.fromkeys(scores, 0)
     threshold = kth_largest(torch.cat([score.reshape(-1) for score in scores.values()]), kept)
-    counts = {name: int((score > threshold).sum()) for name, score in scores.items()}
+    counts = {name: int(torch.count_nonzero(score > threshold)) for name, score in scores.items()}
     missing = kept - sum(counts.values())
     for name, score in scores.items():
-        ties = min(missing, int((score == threshold).sum())) if missing else 0
+        ties = min(missing, int(torch.count_nonzero(score == threshold))) if missing else 0
         counts[name] += ties
         missing -= ties
     return counts
