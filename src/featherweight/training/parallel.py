@@ -1,0 +1,66 @@
+"""The one place that talks to Accelerate: processes, devices, what is shared between them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DistributedType, broadcast, gather_object
+from torch import nn
+
+from featherweight.errors import TrainingError
+from featherweight.training.streams import epoch_seed
+
+_SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+def make_accelerator(seed: int) -> Accelerator:
+    """Return an Accelerator whose data order follows from ``seed``.
+
+    Its mixed precision stays unused (``precision.autocast`` does that): Accelerate keeps it in a global
+    that is fixed when first set, and patches ``model.forward``.
+
+    Raises:
+        TrainingError: the launcher asked for a sharded model.
+    """
+    order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=epoch_seed(seed, 0, 0))
+    accelerator = Accelerator(dataloader_config=order)
+    accelerator.native_amp, accelerator.scaler = False, None
+    if accelerator.distributed_type in _SHARDED:
+        raise TrainingError(
+            f"fit trains whole models, in one process or in several (DDP); "
+            f"{accelerator.distributed_type.value} shards them. Launch with --multi_gpu, --cpu or torchrun."
+        )
+    return accelerator
+
+
+def unsynced(accelerator: Accelerator, model: nn.Module, apart: bool) -> AbstractContextManager[Any]:
+    """Return a context in which gradients stay on their process if ``apart``."""
+    return accelerator.no_sync(model) if apart else nullcontext()
+
+
+def mean(accelerator: Accelerator, value: float) -> float:
+    """Return the mean of ``value`` over the processes."""
+    if accelerator.num_processes == 1:
+        return value
+    total = accelerator.reduce(torch.tensor(value, dtype=torch.float64, device=accelerator.device), "mean")
+    return float(total)  # pyright: ignore[reportArgumentType]
+
+
+def gathered(accelerator: Accelerator, outputs: Any) -> Any:
+    """Return ``outputs`` of all processes in the order of the data, without the examples that fill up."""
+    return outputs if accelerator.num_processes == 1 else accelerator.gather_for_metrics(outputs)
+
+
+def from_each(accelerator: Accelerator, value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return ``value`` of each process, in order."""
+    return [value] if accelerator.num_processes == 1 else gather_object([value])
+
+
+def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:
+    """Give every process the buffers (running statistics) of the first."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            buffer.copy_(broadcast(buffer.detach()))
