@@ -12,11 +12,13 @@ TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-tools
 NATIVE := CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 NATIVE_TESTS := build/native-tests
 TORCH := $(shell grep '^torch==' constraints.txt)
 CHECKED := src tests benchmarks scripts
 STARTED := $(shell date +%s)
+MAKEFLAGS += --no-print-directory
 
 # Two tests at a time, each on one thread: faster on few cores than one test on all of them.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -27,7 +29,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-install: $(STAMP) ## make .venv and install featherweight, PyTorch and the tools into it
+install: $(TOOLS) ## make .venv and install featherweight, PyTorch and the tools into it
 
 # torch goes first and alone: any other order can let pip choose another build of it.
 $(STAMP): pyproject.toml constraints.txt $(NATIVE)
@@ -36,14 +38,21 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	       "Name another one: make PYTHON=python3.12 install" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet -e '.[torch,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[torch]' -c constraints.txt
+	@touch $@
+
+# What the extra `dev` names, without building featherweight again. The demo does without.
+$(TOOLS): $(STAMP)
+	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*project["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/dev.txt -c constraints.txt
 	@touch $@
 	@echo "Installed into $(VENV) in $$(( $$(date +%s) - $(STARTED) )) s."
 
 data: ## fetch Fashion-MNIST where it can be had, and say where it is
 	@$(PYTHON) scripts/fetch_data.py
 
-demo: install data ## prune a real network by 90% and show what is left of its accuracy and its bytes
+demo: $(STAMP) data ## prune a real network by 90% and show what is left of its accuracy and its bytes
 	@echo "Set-up took $$(( $$(date +%s) - $(STARTED) )) s."
 	$(BIN)/featherweight demo $(DEMO)
 
