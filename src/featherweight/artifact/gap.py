@@ -96,3 +96,8 @@ def _check(status: int, where: str, elements: int, nonzeros: int) -> None:
         raise PositionError(
             f"{where}: {meaning} ({nonzeros} nonzeros of {elements} elements expected). The file is damaged."
         )
+
+
+def is_native() -> bool:
+    """Whether the native decode loop is built for this machine; without it the reference does the same."""
+    return _native is not None
