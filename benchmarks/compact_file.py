@@ -3,8 +3,8 @@
 The weights are drawn, not trained: Laplace of He's scale (heavier-tailed than trained weights usually are, so
 harder to code), norms with spread statistics. torch's own initial weights are uniform, and what is left of
 those after magnitude pruning spans so few exponents that it would flatter. ``--weights FILE`` measures a
-trained state dict instead (safetensors, or a .pth of plain tensors). "Over limit" is the index on disk against
-sum over tensors of log2 C(n, k) / 8 bytes. MB/s are of the dense fp32 bytes, page cache warm.
+trained state dict instead (safetensors, or a .pth of plain tensors). "Over limit" is the index on disk
+against the sum over tensors of log2 C(n, k) / 8 bytes. MB/s are of the dense fp32 bytes, page cache warm.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import zstandard
 from featherweight import artifact
 from featherweight.artifact import Array, errors
 from featherweight.artifact.container import build_header
-from featherweight.artifact.manifest import MAX_MANIFEST
+from featherweight.artifact.validate import MAX_MANIFEST
 from featherweight.errors import ArtifactError, SettingError
 
 

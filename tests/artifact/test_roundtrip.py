@@ -141,6 +141,15 @@ def test_index_and_file_are_near_their_limits(tmp_path):
     assert sizes["fp16"].dense_bytes > 18 * sizes["fp16"].file_bytes
 
 
+def test_without_compression_the_limits_are_missed(tmp_path, monkeypatch):
+    """Sabotage of the test above."""
+    monkeypatch.setattr(artifact.frames, "compress", bytes)
+    weights = np.where(np.arange(40_000) % 10, 0, 1.0 + np.arange(40_000)).astype("f4")
+    report = artifact.write(tmp_path / "x", {"w": Array.of(weights)})
+    assert report.index_bytes > 1.05 * report.index_limit_bytes
+    assert report.dense_bytes < 8.3 * report.file_bytes
+
+
 def test_a_failure_leaves_the_old_file(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")

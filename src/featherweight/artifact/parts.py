@@ -50,7 +50,7 @@ def build(tensors: Mapping[str, Array], values: rounding.Values) -> Parts:
             )
             continue
         numbers[id(array)] = number
-        splits[number] = _split(name, array, rounding.rounded(array, values))
+        splits[number] = _split(name, array, values)
         rows.append(splits[number].row)
     made, frames = _fill_streams(rows, splits)
     checksum = 0
@@ -60,19 +60,30 @@ def build(tensors: Mapping[str, Array], values: rounding.Values) -> Parts:
     return Parts(Manifest(tuple(rows), tuple(made), checksum), tuple(frames), negative)
 
 
-def _split(name: str, array: Array, stored: Array) -> _Split:
-    bits = stored.bits()
+def _split(name: str, array: Array, values: rounding.Values) -> _Split:
+    bits = array.bits()
     positions = np.flatnonzero(bits)
     kept = bits[positions] if positions.size < bits.size else bits
-    sparse = grouping.histogram(kept.view(np.uint8), stored.width)
+    flat = Array(array.dtype, (kept.size,), kept.view(np.uint8))
+    stored = rounding.rounded(flat, values, weight=len(array.shape) > 1)
+    sparse = grouping.histogram(stored.data, stored.width)
     dense = sparse.copy()
     dense[:, 0] += bits.size - positions.size
     coding = _coding(bits.size, positions.size, grouping.cost(sparse), grouping.cost(dense))
     row = Row(name, array.dtype, array.shape, stored.dtype, coding, positions.size, 0, 0, 0)
     if coding == codings.DENSE:
-        return _Split(row, np.empty(0, np.uint8), bits, dense)
+        return _Split(row, np.empty(0, np.uint8), _spread(stored.bits(), positions, bits.size), dense)
     index = codings.SPARSE[coding].encode(positions, bits.size)
-    return _Split(replace(row, index_bytes=index.size), index, kept, sparse)
+    return _Split(replace(row, index_bytes=index.size), index, stored.bits(), sparse)
+
+
+def _spread(kept: npt.NDArray[Any], positions: npt.NDArray[np.int64], elements: int) -> npt.NDArray[Any]:
+    """Return all ``elements`` of a tensor whose nonzeros are ``kept``."""
+    if kept.size == elements:
+        return kept
+    dense = np.zeros(elements, kept.dtype)
+    dense[positions] = kept
+    return dense
 
 
 def _coding(elements: int, nonzeros: int, sparse_cost: float, dense_cost: float) -> str:

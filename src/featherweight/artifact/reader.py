@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from featherweight.artifact import codings, rounding, streams
-from featherweight.artifact.array import DTYPES, Array, Bytes
+from featherweight.artifact.array import Array, Bytes
 from featherweight.artifact.container import Header, read_header
 from featherweight.artifact.errors import (
     ChecksumError,
@@ -25,7 +25,8 @@ from featherweight.artifact.errors import (
     TruncatedError,
     VersionError,
 )
-from featherweight.artifact.manifest import Manifest, Row, pieces
+from featherweight.artifact.manifest import Manifest, Row
+from featherweight.artifact.validate import manifest_of
 from featherweight.artifact.writer import MANIFEST, METADATA_KEY, STREAMS, VERSION
 from featherweight.errors import ArtifactError, SettingError
 
@@ -107,7 +108,7 @@ def read_manifest(file: BinaryIO, header: Header, limit: int, where: str) -> tup
             f"{where}: a compact file has two U8 tensors, {MANIFEST} and {STREAMS}; got {names}."
         )
     size = header.entries[0].end
-    manifest = Manifest.from_bytes(_read_exactly(file, size, where).data, limit, f"{where}: manifest")
+    manifest = manifest_of(_read_exactly(file, size, where).data, limit, f"{where}: manifest")
     stored = sum(stream.stored for stream in manifest.streams)
     if stored != header.size - header.body - size:
         raise SizeMismatchError(
@@ -132,7 +133,7 @@ def decode(manifest: Manifest, stored: Bytes, where: str) -> dict[str, Array]:
             tensors.append(tensors[row.values])
             continue
         taken: list[Bytes] = []
-        for stream, width, elements in pieces(row):
+        for stream, width, elements in row.pieces():
             taken.append(decoded[stream][used[stream] : used[stream] + elements * width])
             used[stream] += elements * width
         tensors.append(_tensor(row, taken, f"{where}: tensor {row.name!r}"))
@@ -140,21 +141,18 @@ def decode(manifest: Manifest, stored: Bytes, where: str) -> dict[str, Array]:
 
 
 def _tensor(row: Row, taken: list[Bytes], where: str) -> Array:
-    width = DTYPES[row.stored].width
+    values = Array(row.stored, (row.kept,), taken[-1] if row.kept else np.empty(0, np.uint8))
+    values = rounding.restored(values, row.dtype, where)
+    values.check_content(where)
     if row.coding == codings.DENSE:
-        data = taken[0] if taken else np.empty(0, np.uint8)
-        array = Array(row.stored, row.shape, data)
-        nonzeros = int(np.count_nonzero(array.bits()))
+        nonzeros = int(np.count_nonzero(values.bits()))
         if nonzeros != row.nonzeros:
             raise SizeMismatchError(f"{where}: {row.nonzeros} nonzeros claimed, {nonzeros} found.")
-    else:
-        array = Array(row.stored, row.shape, np.zeros(row.elements * width, np.uint8))
-        if row.index_bytes:
-            values = taken[-1] if row.kept else np.empty(0, np.uint8)
-            unsigned = f"<u{width}"
-            codings.SPARSE[row.coding].scatter(taken[0], values.view(unsigned), array.bits(), where)
-    array.check_content(where)
-    return rounding.restored(array, row.dtype, where)
+        return Array(row.dtype, row.shape, values.data)
+    array = Array(row.dtype, row.shape, np.zeros(row.nbytes, np.uint8))
+    if row.index_bytes:
+        codings.SPARSE[row.coding].scatter(taken[0], values.bits(), array.bits(), where)
+    return array
 
 
 def _read_plain(file: BinaryIO, header: Header, limit: int, where: str) -> dict[str, Array]:

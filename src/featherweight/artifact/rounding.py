@@ -32,8 +32,12 @@ def check_values(values: str) -> None:
         raise SettingError(f"values must be one of {', '.join(_STORED)}, got {values!r}.")
 
 
-def rounded(array: Array, values: Values) -> Array:
-    """Return ``array`` in the type that ``values`` names, or itself where that would lose a value."""
+def rounded(array: Array, values: Values, *, weight: bool) -> Array:
+    """Return ``array`` in the type that ``values`` names, or itself where that would lose a value.
+
+    ``weight`` says that it is of a tensor of two and more dimensions. Zeros stay zeros and nonzeros nonzeros,
+    so that rounding some elements of a tensor is the same as rounding all.
+    """
     target = _STORED[values]
     if target is None or array.dtype not in _WIDE:
         return array
@@ -43,7 +47,7 @@ def rounded(array: Array, values: Values) -> Array:
         return array
     lost = (wide != 0) & ((narrow & 0x7FFF) == 0)
     if bool(lost.any()):
-        if len(array.shape) < 2:
+        if not weight:
             return array
         narrow[lost] |= 1
     return Array(target, array.shape, narrow.view(np.uint8))

@@ -46,7 +46,7 @@ def coding_sizes(tensors: Mapping[str, Array]) -> tuple[CodingSize, ...]:
 
 
 def _sizes(arrays: list[Array], values: rounding.Values) -> Iterator[CodingSize]:
-    stored = [rounding.rounded(array, values) for array in arrays]
+    stored = [rounding.rounded(array, values, weight=len(array.shape) > 1) for array in arrays]
     nonzeros = [int(np.count_nonzero(array.bits())) for array in stored]
     yield CodingSize("dense", values, 0, sum(array.data.size for array in stored))
     for coding, index_of in (("csr32", _csr_index), ("bitmask", _bitmask_index)):
