@@ -55,7 +55,8 @@ class Objective:
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Any, Any]:
         """Return (outputs of the model in float32, targets)."""
         inputs, targets = self._split(batch)
-        device = next(model.parameters()).device
+        first = next(model.parameters(), None)
+        device = torch.device("cpu") if first is None else first.device
         with autocast(self._precision, device):
             outputs = _call(model, _laid_out(inputs) if self._channels_last else inputs)
         return convert_to_fp32(outputs) if self._precision == "bf16" else outputs, targets
@@ -105,7 +106,9 @@ def accuracy(outputs: Any, targets: Tensor) -> tuple[int, int]:
             f"Accuracy takes logits (n, classes, ...) and targets (n, ...); got {tuple(scores.shape)} and "
             f"{tuple(targets.shape)}. Pass metric=, a function (outputs, targets) -> (sum, count)."
         )
-    return int((scores.argmax(1) == targets).sum()), targets.numel()
+    best = scores.max(1)
+    right = (best.indices == targets) & ~best.values.isnan()  # a network that gives NaN knows nothing
+    return int(right.sum()), targets.numel()
 
 
 def logits(outputs: Any) -> Tensor:

@@ -1,0 +1,1 @@
+"""Methods compared on the same network, data, epochs and rates."""

@@ -1,0 +1,107 @@
+"""Accuracy of pruning methods at several sparsities and seeds; goes on where it was stopped.
+
+    python -m benchmarks.methods.accuracy --network fashion_cnn --epochs 3      # run what is missing, then print
+    python -m benchmarks.methods.accuracy --network fashion_cnn --table         # print what is there
+
+Records are appended to benchmarks/results/accuracy.jsonl, one a run. Runs at 90% come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods.runs import METHODS, Run, perform
+
+RESULTS = Path(__file__).parents[1] / "results" / "accuracy.jsonl"
+SPARSITIES = (0.9, 0.8, 0.95, 0.5, 0.98)
+
+
+def wanted(network: str, epochs: int, seeds: int, methods: Iterable[str]) -> Iterator[Run]:
+    """Yield all runs of the table, the most telling ones first."""
+    for seed in range(seeds):
+        for number, sparsity in enumerate(SPARSITIES):
+            for name in methods:
+                method = METHODS[name]
+                if (seed and not method.seeded) or (number and not method.prunes):
+                    continue
+                level = sparsity if method.prunes else 0.0
+                yield Run(network, name, level, seed, epochs if method.trains else 0)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of the results file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def missing(runs: Iterable[Run], done: list[dict[str, Any]]) -> list[Run]:
+    """Return the runs that have no record yet."""
+    known = {Run(**{k: record[k] for k in Run.__dataclass_fields__}) for record in done}
+    return [run for run in runs if run not in known]
+
+
+def perform_all(runs: list[Run], path: Path, workers: int) -> None:
+    """Do the runs, each on one thread, and append each record as it comes."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = [pool.submit(perform, run) for run in runs]
+        for number, future in enumerate(as_completed(futures), 1):
+            record = future.result()
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(
+                f"{number}/{len(runs)} {record['method']} {record['sparsity']:.0%} seed {record['seed']}: "
+                f"test {record['test']:.4f} ({record['seconds']:.0f} s)",
+                flush=True,
+            )
+
+
+def table(done: list[dict[str, Any]], network: str, epochs: int) -> str:
+    """Return test accuracy in per cent as a Markdown table: mean and standard deviation over seeds."""
+    levels = sorted(SPARSITIES)
+    rows = ["| method | " + " | ".join(f"{level:.0%}" for level in levels) + " |", "|---" * 6 + "|"]
+    for name, method in METHODS.items():
+        cells = [_cell(done, Run(network, name, s, 0, epochs if method.trains else 0)) for s in levels]
+        if not method.prunes:
+            cells = [_cell(done, Run(network, name, 0.0, 0, epochs))] + ["" for _ in levels[1:]]
+            name = f"{method.title} (0% sparse)"
+        rows.append(f"| {METHODS[name].title if name in METHODS else name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _cell(done: list[dict[str, Any]], run: Run) -> str:
+    same = [r for r in done if all(r[k] == getattr(run, k) for k in ("network", "method", "sparsity", "epochs"))]
+    scores = [100 * r["test"] for r in same]
+    if len(scores) < 2:
+        return f"{scores[0]:.2f}" if scores else "not run"
+    return f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} ({len(scores)})"
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="fashion_cnn")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    args = parser.parse_args()
+    if not args.table:
+        todo = missing(wanted(args.network, args.epochs, args.seeds, args.methods), records(args.results))
+        print(f"{len(todo)} runs to do", file=sys.stderr)
+        perform_all(todo, args.results, args.workers)
+    print(f"{args.network}, test accuracy in % on 10,000 images, mean ± standard deviation (seeds);")
+    print(f"{args.epochs} epochs of fine-tuning where a method trains\n")
+    print(table(records(args.results), args.network, args.epochs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""``profile``: parameters, nonzeros, MACs, bytes and milliseconds, a row a layer."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featherweight.core.prunable import unwrap
+from featherweight.errors import ModelError, SettingError
+from featherweight.profile.latency import time_forward, time_layers
+from featherweight.profile.macs import count_macs
+from featherweight.profile.records import LayerProfile, Profile
+
+
+def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup: int = 3) -> Profile:
+    """Measure a network on example inputs, in evaluation mode without gradients.
+
+    Args:
+        model: the network; its training mode is as before afterwards. Of a compiled or data-parallel
+            one, the module inside is measured.
+        example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments.
+        repeats: forward passes that are timed, at least 2.
+        warmup: passes before that.
+
+    Raises:
+        SettingError: ``repeats`` or ``warmup`` is too small.
+        ModelError: the forward pass fails; names the module that it failed in.
+    """
+    if repeats < 2 or warmup < 0:
+        raise SettingError(f"repeats is at least 2 and warmup at least 0, got {repeats} and {warmup}.")
+    inner = unwrap(model)
+    forward = _caller(inner, example_inputs)
+    training = [module for module in inner.modules() if module.training]
+    device = _device(inner)
+    inner.eval()
+    try:
+        with torch.no_grad():
+            _check_runs(inner, forward)
+            macs = count_macs(inner, forward)
+        with torch.inference_mode():
+            latency = time_forward(forward, device, repeats, warmup)
+            layers = time_layers(inner, forward, device, repeats)
+    finally:
+        for module in training:
+            module.training = True
+    rows = tuple(_rows(inner, macs, layers))
+    return Profile(rows, latency, _batch(example_inputs), _machine(device))
+
+
+def _caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
+    if isinstance(inputs, Mapping):
+        return lambda: model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return lambda: model(*inputs)
+    return lambda: model(inputs)
+
+
+def _check_runs(model: nn.Module, forward: Callable[[], Any]) -> None:
+    """Run once; on failure say which module it was in."""
+    inside: list[str] = []
+    handles: list[Any] = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(_entering(inside, name)))
+        handles.append(module.register_forward_hook(_leaving(inside)))
+    try:
+        forward()
+    except Exception as error:
+        where = f"module {inside[-1]!r}" if inside and inside[-1] else "the model's own forward"
+        raise ModelError(
+            f"The forward pass of {type(model).__name__} fails in {where}: {error}. "
+            f"Do example_inputs have the shape and type that it takes?"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _entering(inside: list[str], name: str) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        inside.append(name)
+
+    return hook
+
+
+def _leaving(inside: list[str]) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        inside.pop()
+
+    return hook
+
+
+def _rows(model: nn.Module, macs: dict[str, int], latencies: dict[str, Any]) -> list[LayerProfile]:
+    rows: list[LayerProfile] = []
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        params = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+        buffers = [b for b in module.buffers(recurse=False) if id(b) not in seen]
+        seen.update(map(id, [*params, *buffers]))
+        if params or macs.get(name):
+            row = LayerProfile(
+                name,
+                type(module).__name__,
+                params=sum(p.numel() for p in params),
+                nonzeros=sum(int(torch.count_nonzero(p.detach())) for p in params),
+                macs=macs.get(name, 0),
+                bytes=sum(t.numel() * t.element_size() for t in [*params, *buffers]),
+                latency=latencies.get(name),
+            )
+            rows.append(row)
+    return rows
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(iter(model.parameters()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _batch(inputs: Any) -> int:
+    values = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    first = values[0] if isinstance(values, (tuple, list)) and values else values
+    return int(first.shape[0]) if isinstance(first, Tensor) and first.ndim else 1
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

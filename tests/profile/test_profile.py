@@ -1,0 +1,137 @@
+"""Parameters, MACs and bytes against numbers worked out by hand; functional and fused work is seen."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import featherweight as fw
+from featherweight.errors import ModelError, SettingError
+
+
+class Attention(nn.Module):
+    """Fused qkv, functional attention over (n, tokens, 16), 4 heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(16, 48, bias=False)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, 4, 4).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def macs(model, *inputs):
+    return {row.name: row.macs for row in fw.profile(model, inputs, repeats=2, warmup=0).layers}
+
+
+def test_convolution_and_linear():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)
+    )
+    found = macs(model, torch.randn(2, 3, 8, 8))
+    assert found == {"0": 2 * 8 * 3 * 9 * 16, "3": 2 * 128 * 10}
+
+
+def test_depthwise_and_transposed_convolution():
+    assert macs(nn.Conv2d(8, 8, 3, padding=1, groups=8), torch.randn(1, 8, 5, 5)) == {"": 8 * 9 * 25}
+    assert macs(nn.ConvTranspose2d(4, 6, 2, stride=2), torch.randn(1, 4, 5, 5)) == {"": 4 * 6 * 4 * 25}
+
+
+def test_functional_attention_is_counted_where_it_happens():
+    found = macs(Attention(), torch.randn(2, 7, 16))
+    assert found == {"qkv": 2 * 7 * 16 * 48, "": 2 * 4 * 7 * 7 * (4 + 4)}
+
+
+def test_fused_attention_layers_hide_nothing():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    found = macs(nn.TransformerEncoder(layer, 1), torch.randn(3, 5, 16))
+    projections = 15 * 16 * 48 + 15 * 16 * 16
+    assert found["layers.0.self_attn"] == projections + 3 * 2 * 5 * 5 * 16
+    assert found["layers.0.linear1"] == found["layers.0.linear2"] == 15 * 16 * 32
+
+
+def test_recurrent_and_embedding_layers():
+    model = nn.Sequential(nn.Embedding(20, 8), nn.LSTM(8, 6, batch_first=True))
+    assert macs(model, torch.randint(0, 20, (2, 5))) == {"0": 0, "1": 10 * (8 * 24 + 6 * 24)}
+
+
+def test_counts_bytes_and_totals():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    found = fw.profile(model, torch.randn(4, 1, 5, 5), repeats=3)
+    conv, norm = found.layers
+    assert (conv.kind, conv.params, conv.nonzeros, conv.bytes) == ("Conv2d", 18, 9, 72)
+    assert (norm.kind, norm.params, norm.macs) == ("BatchNorm2d", 4, 0)
+    assert norm.bytes == 4 * 4 * 2 + 8
+    assert (found.params, found.bytes, found.macs, found.batch) == (22, 112, 4 * 2 * 9 * 9, 4)
+    assert found.latency.repeats == 3
+    assert 0 < found.latency.low <= found.latency.median <= found.latency.high
+
+
+def test_tied_weights_are_counted_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    found = fw.profile(model, torch.randn(1, 4), repeats=2)
+    assert found.params == 16
+    assert found.macs == 32
+    assert fw.count_params(model) == 16
+
+
+def test_prints_a_table_and_gives_json():
+    found = fw.profile(nn.Sequential(nn.Linear(4, 1000)), torch.randn(1, 4), repeats=2)
+    assert "Linear" in str(found)
+    assert "5,000" in str(found)
+    read = json.loads(found.to_json())
+    assert read["totals"] == {"params": 5000, "nonzeros": 5000, "macs": 4000, "bytes": 20000}
+    assert read["layers"][0]["name"] == "0"
+
+
+def test_leaves_mode_and_hooks_as_they_were():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2)).train()
+    model[2].eval()
+    fw.profile(model, torch.randn(2, 4), repeats=2)
+    assert [m.training for m in model] == [True, True, False]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_inputs_as_mapping_and_tuple():
+    class Two(nn.Module):
+        def forward(self, a, b):
+            return a @ b
+
+    a, b = torch.randn(3, 4), torch.randn(4, 5)
+    assert macs(Two(), a, b) == {"": 60}
+    assert fw.profile(Two(), {"b": b, "a": a}, repeats=2).macs == 60
+
+
+def test_a_failing_forward_names_the_module_and_restores():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(5, 2))).train()
+    with pytest.raises(ModelError, match=r"fails in module '1\.0'.*example_inputs"):
+        fw.profile(model, torch.randn(2, 4))
+    assert model.training
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_settings():
+    with pytest.raises(SettingError, match="at least 2"):
+        fw.profile(nn.Linear(1, 1), torch.randn(1, 1), repeats=1)
+
+
+def test_the_package_is_the_function_too():
+    import featherweight.profile as package
+
+    assert package is fw.profile
+    assert package.Profile is fw.Profile
+    assert isinstance(fw.profile(nn.Linear(2, 2), torch.randn(1, 2), repeats=2), fw.Profile)
+
+
+def test_count_params():
+    model = nn.Linear(3, 2)
+    nn.init.zeros_(model.bias)
+    assert fw.count_params(model) == 6
+    assert fw.count_params(model, nonzero=False) == 8
+    assert fw.count_params(nn.DataParallel(model)) == 6
