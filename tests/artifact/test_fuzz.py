@@ -62,7 +62,7 @@ def sealed(text, streams):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_flipped_bytes(seed, data):
     path, raw, _, _ = seed
@@ -81,7 +81,7 @@ def test_cut_and_spliced(seed, data):
     assert read_or_refuse(path, changed) <= (len(changed) == len(raw))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_streams_changed_and_sealed_again(seed, data):
     path, _, text, streams = seed
@@ -99,7 +99,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_manifest_changed_and_sealed_again(seed, data):
     path, _, text, streams = seed

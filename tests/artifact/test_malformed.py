@@ -182,7 +182,7 @@ def test_a_bool_that_is_neither(path):
 def test_every_truncation_and_any_addition(path):
     artifact.write(path, tensors())
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    for length in (*range(0, len(whole), 5), len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(errors.TruncatedError):
             artifact.read(path)

@@ -32,7 +32,7 @@ def assert_same(got, expected):
         assert np.array_equal(got[name].data, array.data), name
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.dictionaries(st.text(max_size=8), arrays(), max_size=6))
 def test_any_tensors_come_back_bit_for_bit(tmp_path_factory, tensors):
     path = tmp_path_factory.mktemp("roundtrip") / "x.safetensors"

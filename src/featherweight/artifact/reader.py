@@ -48,7 +48,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Conte
     Args:
         path: the file.
         max_bytes: the most that decoding may take (tensors and streams, in bytes). By default 256 MiB or 1024
-            times the size of the file, whichever is more.
+            times the size of the file, whichever is more. Working memory comes on top: up to 9 bytes for each
+            element of one tensor.
 
     Raises:
         ArtifactError: the file cannot be opened, or is malformed: one subclass for each way (errors.py). No

@@ -24,7 +24,8 @@ def loads(text: bytes, error: type[ArtifactError], where: str) -> dict[str, Any]
 
     try:
         table = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-        json.dumps(table, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written again
+        if b"\\u" in text:  # half of a surrogate pair could not be written again
+            json.dumps(table, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as reason:
         raise error(f"{where}: not valid JSON ({reason}).") from reason
     if not isinstance(table, dict):

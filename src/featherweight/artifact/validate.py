@@ -77,17 +77,18 @@ def _check_rows(rows: tuple[Row, ...], where: str) -> None:
         dtype_of(row.stored, at)
         rounding.check_restorable(row.stored, row.dtype, at)
         if row.coding == codings.SAME:
-            _check_same(row, rows[:number], at)
+            _check_same(number, rows, at)
         else:
             _check_counts(row, at)
 
 
-def _check_same(row: Row, earlier: tuple[Row, ...], at: str) -> None:
-    if row.values >= len(earlier) or earlier[row.values].coding == codings.SAME:
+def _check_same(number: int, rows: tuple[Row, ...], at: str) -> None:
+    row = rows[number]
+    if row.values >= number or rows[row.values].coding == codings.SAME:
         raise ManifestError(
             f"{at}: shares the values of row {row.values}, which must be earlier and its own."
         )
-    other = earlier[row.values]
+    other = rows[row.values]
     if (row.dtype, row.shape, row.stored, row.nonzeros) != (
         other.dtype,
         other.shape,
