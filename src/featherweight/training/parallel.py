@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,14 +20,27 @@ _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEG
 def make_accelerator(seed: int) -> Accelerator:
     """Return an Accelerator whose data order follows from ``seed``.
 
+    Several processes on the CPU are started by torchrun, or by ``accelerate launch --multi_gpu`` on a machine
+    without a GPU; ``accelerate launch --cpu`` starts one, unless mpirun does.
+
     Its mixed precision stays unused (``precision.autocast`` does that): Accelerate keeps it in a global
     that is fixed when first set, and patches ``model.forward``.
 
     Raises:
-        TrainingError: the launcher asked for a sharded model.
+        TrainingError: the launcher asked for a sharded model, or the processes do not find each other.
     """
     order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=epoch_seed(seed, 0, 0))
-    accelerator = Accelerator(dataloader_config=order)
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    # Under torchrun without a GPU, Accelerate joins the processes only when told to use the CPU.
+    accelerator = Accelerator(
+        cpu=launched > 1 and not torch.accelerator.is_available(), dataloader_config=order
+    )
+    if accelerator.num_processes < launched:
+        raise TrainingError(
+            f"The launcher started {launched} processes, but Accelerate was set up before for "
+            f"{accelerator.num_processes}: each would train by itself. Make no Accelerator before fit, or make "
+            f"it with cpu=True."
+        )
     accelerator.native_amp, accelerator.scaler = False, None
     if accelerator.distributed_type in _SHARDED:
         raise TrainingError(
