@@ -1,4 +1,4 @@
-"""What pruning costs: ``fw.prune`` against torch.nn.utils.prune, and a training step with masks against without.
+"""What pruning costs: ``fw.prune`` against torch.nn.utils.prune, and a training step with masks and without.
 
 The sides alternate (A B A B ...) in one process. Times are the median with quartiles over the repeats. The
 networks are ResNet-50 for pruning, and for the step ResNet-20 and ResNet-50 shaped layers with SGD momentum.
@@ -46,6 +46,7 @@ class Timing:
 
     @classmethod
     def of(cls, name: str, seconds: list[float]) -> Timing:
+        """Return median and quartiles of ``seconds``."""
         low, median, high = statistics.quantiles(seconds, n=4)
         return cls(name, median, low, high, len(seconds))
 
@@ -113,7 +114,9 @@ def show(title: str, timings: dict[str, Timing]) -> None:
     print(title)
     for timing in timings.values():
         low, high = 1e3 * timing.low, 1e3 * timing.high
-        print(f"  {timing.name:<22} {1e3 * timing.median:9.1f} ms  [{low:.1f}-{high:.1f}]  n={timing.repeats}")
+        print(
+            f"  {timing.name:<22} {1e3 * timing.median:9.1f} ms  [{low:.1f}-{high:.1f}]  n={timing.repeats}"
+        )
     first, second = timings.values()
     print(f"  {second.name} / {first.name} = {second.median / first.median:.3f}", flush=True)
 
@@ -129,7 +132,9 @@ def main() -> None:
     print("  ".join(f"{key}={value}" for key, value in about.items()))
     results = {
         "prune ResNet-50 globally to 90%": pruning(0.9, args.repeats),
-        "training step, ResNet-20, batch 128 of 28x28": steps("resnet20", (128, 1, 28, 28), args.step_repeats),
+        "training step, ResNet-20, batch 128 of 28x28": steps(
+            "resnet20", (128, 1, 28, 28), args.step_repeats
+        ),
         "training step, ResNet-50, batch 16 of 64x64": steps("resnet50", (16, 3, 64, 64), args.step_repeats),
     }
     for title, timings in results.items():

@@ -1,7 +1,7 @@
 """Accuracy of pruning methods at several sparsities and seeds; goes on where it was stopped.
 
-    python -m benchmarks.methods.accuracy --network fashion_cnn --epochs 3      # run what is missing, then print
-    python -m benchmarks.methods.accuracy --network fashion_cnn --table         # print what is there
+    python -m benchmarks.methods.accuracy --network fashion_cnn --epochs 3   # run what is missing, print
+    python -m benchmarks.methods.accuracy --network fashion_cnn --table      # print what is there
 
 Records are appended to benchmarks/results/accuracy.jsonl, one a run. Runs at 90% come first.
 """
@@ -67,16 +67,19 @@ def table(done: list[dict[str, Any]], network: str, epochs: int) -> str:
     levels = sorted(SPARSITIES)
     rows = ["| method | " + " | ".join(f"{level:.0%}" for level in levels) + " |", "|---" * 6 + "|"]
     for name, method in METHODS.items():
-        cells = [_cell(done, Run(network, name, s, 0, epochs if method.trains else 0)) for s in levels]
-        if not method.prunes:
-            cells = [_cell(done, Run(network, name, 0.0, 0, epochs))] + ["" for _ in levels[1:]]
-            name = f"{method.title} (0% sparse)"
-        rows.append(f"| {METHODS[name].title if name in METHODS else name} | " + " | ".join(cells) + " |")
+        epochs_run = epochs if method.trains else 0
+        if method.prunes:
+            cells = [_cell(done, Run(network, name, level, 0, epochs_run)) for level in levels]
+        else:
+            cells = ["0%: " + _cell(done, Run(network, name, 0.0, 0, epochs_run)), *("" for _ in levels[1:])]
+        rows.append(f"| {method.title} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
 def _cell(done: list[dict[str, Any]], run: Run) -> str:
-    same = [r for r in done if all(r[k] == getattr(run, k) for k in ("network", "method", "sparsity", "epochs"))]
+    same = [
+        r for r in done if all(r[k] == getattr(run, k) for k in ("network", "method", "sparsity", "epochs"))
+    ]
     scores = [100 * r["test"] for r in same]
     if len(scores) < 2:
         return f"{scores[0]:.2f}" if scores else "not run"
@@ -85,7 +88,9 @@ def _cell(done: list[dict[str, Any]], run: Run) -> str:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--network", default="fashion_cnn")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
