@@ -1,0 +1,95 @@
+"""The data that a command works on: loaders that the user's own factory makes, or a data set of the zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from featherweight.cli.resolve import call_factory, is_factory
+from featherweight.errors import DataError
+from featherweight.zoo import Splits, load_data, loaders_of
+
+FORM = (
+    "A data factory returns (train, validate) or (train, validate, test), or an object with the attributes "
+    "train, validation and perhaps test. Each is a DataLoader (or a list) of (inputs, targets) batches."
+)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Loaders of the splits; ``test`` is None where there is none."""
+
+    train: Iterable[Any]
+    validate: Iterable[Any]
+    test: Iterable[Any] | None
+
+
+def make_batches(spec: str) -> Batches:
+    """Return the loaders that ``spec`` names: "module:factory", "file.py:factory", or a data set of the zoo.
+
+    Raises:
+        SettingError: ``spec`` names nothing, or its factory fails.
+        DataError: what the factory returns is of another form.
+    """
+    made = call_factory(spec, "data") if is_factory(spec) else load_data(spec)
+    if isinstance(made, Splits):
+        loaders = loaders_of(made)
+        return Batches(loaders.train, loaders.validate, loaders.test)
+    batches = _taken_apart(made, spec)
+    for name in ("train", "validate", "test"):
+        if name != "test" or batches.test is not None:
+            _check(getattr(batches, name), name, spec)
+    return batches
+
+
+def _taken_apart(made: Any, spec: str) -> Batches:
+    if isinstance(made, tuple | list):
+        if len(made) not in (2, 3):
+            raise DataError(f"data {spec!r} returned {len(made)} things. {FORM}")
+        return Batches(made[0], made[1], made[2] if len(made) == 3 else None)
+    train = getattr(made, "train", None)
+    validate = getattr(made, "validation", getattr(made, "validate", None))
+    if train is None or validate is None:
+        raise DataError(f"data {spec!r} returned a {type(made).__name__}. {FORM}")
+    return Batches(train, validate, getattr(made, "test", None))
+
+
+def _check(loader: Any, name: str, spec: str) -> None:
+    """Look at the first batch, so that a wrong form is an answer now and not an error within training."""
+    where = f"data {spec!r}: {name}"
+    if isinstance(loader, Dataset) and not isinstance(loader, DataLoader):
+        raise DataError(f"{where} is a Dataset of single examples: wrap it in a torch DataLoader. {FORM}")
+    if not (hasattr(loader, "__iter__") and hasattr(loader, "__len__")):
+        raise DataError(f"{where} is a {type(loader).__name__}, which has no length or no batches. {FORM}")
+    try:
+        batch = next(iter(loader))
+    except StopIteration:
+        raise DataError(f"{where} has no batch.") from None
+    except Exception as error:  # whatever the user's own data set raises
+        raise DataError(f"{where}: its first batch failed: {type(error).__name__}: {error}.") from error
+    if not _is_batch(batch):
+        raise DataError(f"{where}: its first batch is {_shape(batch)}, expected (inputs, targets). {FORM}")
+
+
+def _is_batch(batch: Any) -> bool:
+    if isinstance(batch, Mapping):
+        return "labels" in batch
+    return (
+        isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[1], Tensor) and batch[1].ndim > 0
+    )
+
+
+def _shape(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"a mapping of {', '.join(map(str, batch))} without 'labels'"
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        return f"a {type(batch).__name__} of {', '.join(_kind(part) for part in batch[:4]) or 'nothing'}"
+    return f"a {_kind(batch)}"
+
+
+def _kind(part: Any) -> str:
+    return f"Tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__

@@ -1,0 +1,33 @@
+"""``featherweight demo``: what the library is for, on a real network, in a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featherweight.cli import output
+from featherweight.cli.failures import resumable
+
+
+def demo(
+    *,
+    network: Annotated[str, typer.Option(help="A network of the zoo.")] = "fashion_cnn",
+    data: Annotated[str, typer.Option(help="A data set of the zoo.")] = "fashion_mnist",
+    sparsity: Annotated[float, typer.Option(help="Fraction of the weights that become zero.")] = 0.9,
+    epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning while pruning.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the files that are written.")] = Path("demo-out"),
+    json: output.JsonOption = None,
+) -> None:
+    """Prune a trained network while fine-tuning, against one-shot and random pruning; show what is left.
+
+    The compact file is loaded in a fresh process, which must predict the same. Stopped with Ctrl-C, the same
+    command goes on where it was.
+    """
+    output.check_target(json, "--json")
+    with resumable(f"The same command goes on from what is saved in {str(out)!r}."):
+        from featherweight.cli.demo.flow import Request, run_demo
+
+        run_demo(Request(network, data, sparsity, epochs, seed, out, json))

@@ -1,0 +1,34 @@
+"""The seconds that each phase of the demo takes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from time import perf_counter
+
+from featherweight.cli.output import say
+
+
+class Clock:
+    """Times the phases of a command and says each as it ends.
+
+    Attributes:
+        seconds: wall-clock seconds by phase, in the order of the phases.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = perf_counter()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return perf_counter() - self._started
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        """Time the block under ``name``."""
+        begin = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - begin
+        say(f"{name}: {self.seconds[name]:.1f} s")

@@ -1,0 +1,176 @@
+"""The steps of the demo, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from featherweight.artifact import WriteReport
+from featherweight.cli.demo import fresh, methods, pictures
+from featherweight.cli.demo.clock import Clock
+from featherweight.cli.demo.subject import Subject, make_subject
+from featherweight.cli.failures import CheckFailed
+from featherweight.cli.output import remark, say, show, write_json
+from featherweight.core.checkpoint import save
+from featherweight.core.masks import Masks
+from featherweight.errors import SettingError
+from featherweight.profile import Profile, count_params, evaluate, profile
+from featherweight.report import DemoRecord, demo_table, write_page
+from featherweight.training import TrainingSettings
+
+COMPARED = 1_000  # test images whose predictions the fresh process compares
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the demo was asked for; see ``featherweight demo --help``.
+
+    Raises:
+        SettingError: sparsity, epochs or seed is out of range.
+    """
+
+    network: str
+    data: str
+    sparsity: float
+    epochs: int
+    seed: int
+    out: Path
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sparsity < 1:
+            raise SettingError(
+                f"--sparsity is the fraction of zeros, between 0 and 1, got {self.sparsity}. "
+                f"To keep a tenth of the weights, ask for 0.9."
+            )
+        TrainingSettings(epochs=self.epochs, seed=self.seed)
+        if self.out.exists() and not self.out.is_dir():
+            raise SettingError(f"--out {str(self.out)!r} is a file; give the name of a folder.")
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.out / "runs"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The compact files, and how a fresh process predicts otherwise (None: it does not)."""
+
+    fp32: WriteReport
+    fp16: WriteReport
+    difference: str | None
+
+
+def run_demo(request: Request) -> DemoRecord:
+    """Do all steps, write the files, and return the record.
+
+    Raises:
+        CheckFailed: a method did not prune, or the reloaded file predicts otherwise.
+        FeatherweightError: it cannot be done as asked.
+    """
+    clock = Clock()
+    request.out.mkdir(parents=True, exist_ok=True)
+    with clock.phase("load"):
+        subject = make_subject(request.network, request.data, request.seed, request.runs)
+    with clock.phase("profile"):
+        profiled = _profile(subject)
+    sparsity, seed = request.sparsity, request.seed
+    with clock.phase("prune progressively while fine-tuning"):
+        pruned = methods.prune_progressively(subject, sparsity, request.epochs, seed, request.runs)
+    with clock.phase("save, and reload in a fresh process"):
+        saved = _save(subject, pruned.model, request.out)
+    with clock.phase("accuracy on the test images"):
+        accuracy = _test_accuracy(subject, pruned.model, sparsity, seed)
+    with clock.phase("accuracy on the validation images at each sparsity"):
+        curves = methods.curves(subject, pruned, sparsity, seed)
+    record = _record(request, subject, profiled, pruned.model, saved, accuracy, curves, clock)
+    _finish(record, request, clock)
+    if saved.difference:
+        raise CheckFailed(f"{saved.fp32.path} in a fresh process: {saved.difference}.")
+    return record
+
+
+def _profile(subject: Subject) -> Profile:
+    images = subject.splits.test.images
+    say(f"{subject.network} on {subject.splits.name}: {len(subject.splits.train):,} training images")
+    profiled = profile(subject.model, torch.zeros(1, *images.shape[1:]))
+    show(profiled.table())
+    return profiled
+
+
+def _save(subject: Subject, model: nn.Module, out: Path) -> Saved:
+    fp32 = save(model, out / "compact.safetensors", metadata=subject.metadata)
+    fp16 = save(model, out / "compact-fp16.safetensors", values="fp16", metadata=subject.metadata)
+    images, _ = subject.splits.test.__getitems__(range(min(COMPARED, len(subject.splits.test))))
+    predictions = out / "predictions.safetensors"
+    fresh.write_predictions(model, images, predictions)
+    return Saved(fp32, fp16, fresh.differs_in_fresh_process(fp32.path, predictions))
+
+
+def _test_accuracy(subject: Subject, pruned: nn.Module, sparsity: float, seed: int) -> dict[str, float]:
+    """Return the four figures of the table; each reads the test images once."""
+    models = {
+        "dense": subject.model,
+        "pruned": pruned,
+        "oneshot": methods.prune_at_once(subject.model, sparsity, "magnitude", seed),
+        "random": methods.prune_at_once(subject.model, sparsity, "random", seed),
+    }
+    return {name: evaluate(model, subject.loaders.test) for name, model in models.items()}
+
+
+def _record(  # noqa: PLR0917 - one argument a step
+    request: Request,
+    subject: Subject,
+    profiled: Profile,
+    pruned: nn.Module,
+    saved: Saved,
+    accuracy: dict[str, float],
+    curves: tuple[methods.Curve, ...],
+    clock: Clock,
+) -> DemoRecord:
+    return DemoRecord(
+        network=subject.network,
+        data=subject.splits.name,
+        dense_accuracy=accuracy["dense"],
+        pruned_accuracy=accuracy["pruned"],
+        oneshot_accuracy=accuracy["oneshot"],
+        random_accuracy=accuracy["random"],
+        oneshot_finetuned_accuracy=None,
+        sparsity=Masks.from_zeros(pruned).sparsity,
+        params=count_params(subject.model, nonzero=False),
+        nonzero=count_params(pruned),
+        bytes_dense=saved.fp32.dense_bytes,
+        bytes_compact=saved.fp32.file_bytes,
+        compact_file=str(saved.fp32.path),
+        test_examples=len(subject.splits.test),
+        validation_examples=len(subject.splits.validation),
+        bytes_compact_fp16=saved.fp16.file_bytes,
+        seconds={**clock.seconds, "total": clock.total},
+        epochs=request.epochs,
+        seed=request.seed,
+        machine=profiled.machine,
+        identical_predictions=saved.difference is None,
+        curves=curves,
+        layers=pictures.layers(pruned),
+        histograms=pictures.histograms(subject.model, pruned),
+        codings=pictures.codings(saved.fp32.path),
+    )
+
+
+def _finish(record: DemoRecord, request: Request, clock: Clock) -> None:
+    """Print the table, and write the page and the record."""
+    page = request.out / "report.html"
+    with clock.phase("report"):
+        write_page(record, page)
+    show(demo_table(record))
+    if record.identical_predictions:
+        count = min(COMPARED, record.test_examples)
+        say(f"A fresh process predicts the same from the compact file: {count:,} test images, bit for bit.")
+    say(f"compact file  {record.compact_file}\npage          {page}\ntotal         {clock.total:.0f} s")
+    write_json(request.json, record.to_json())
+    if request.json is not None:
+        remark(f"record        {request.json}")

@@ -1,0 +1,49 @@
+"""The network that a command works on: one of the zoo, or one that the user's own factory makes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from featherweight.cli.resolve import call_factory, is_factory
+from featherweight.core.checkpoint import load
+from featherweight.errors import ModelError
+from featherweight.zoo import build, load_model, network_names, trained_names
+
+
+def make_network(spec: str, weights: Path | None, seed: int = 0) -> nn.Module:
+    """Return the network that ``spec`` names, in evaluation mode.
+
+    Args:
+        spec: "module:factory", "file.py:factory", or a name of the zoo, trained or not.
+        weights: a safetensors file to fill it with; None: the weights that it is made with.
+        seed: seed of what a factory draws, so that the same command makes the same network.
+
+    Raises:
+        SettingError: ``spec`` names nothing, or its factory fails.
+        ModelError: the factory returns something else, or the weights do not fit.
+        ArtifactError: ``weights`` cannot be read.
+    """
+    torch.manual_seed(seed)
+    model = call_factory(spec, "model") if is_factory(spec) else _from_zoo(spec)
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{spec!r} returned a {type(model).__name__}, expected a torch.nn.Module.")
+    return (model if weights is None else load(weights, into=model)).eval()
+
+
+def _from_zoo(name: str) -> nn.Module:
+    if name in network_names() and name not in trained_names():
+        return build(name)
+    return load_model(name)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return 8 hexadecimal digits that differ where the weights do: runs of other weights are other runs."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:8]
