@@ -20,6 +20,10 @@ CHECKED := src tests benchmarks scripts
 STARTED := $(shell date +%s)
 MAKEFLAGS += --no-print-directory
 
+# Bytecode is made for the modules that are used, not for all of PyTorch: a third of the set-up's time saved.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c
+
 # Two tests at a time, each on one thread: faster on few cores than one test on all of them.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -37,15 +41,17 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	  echo "featherweight needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`." \
 	       "Name another one: make PYTHON=python3.12 install" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet -e '.[torch]' -c constraints.txt
+	$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(INSTALL) -e '.[torch]' -c constraints.txt
+	@$(WARM) 'import accelerate, jinja2, matplotlib.pyplot, sklearn.datasets, torch.utils.tensorboard, typer.rich_utils'
 	@touch $@
 
 # What the extra `dev` names, without building featherweight again. The demo does without.
 $(TOOLS): $(STAMP)
 	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	  print(*project["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/dev.txt
-	$(BIN)/python -m pip install --quiet -r $(VENV)/dev.txt -c constraints.txt
+	$(INSTALL) -r $(VENV)/dev.txt -c constraints.txt
+	@$(WARM) 'import hypothesis, pytest, xdist.remote'
 	@touch $@
 	@echo "Installed into $(VENV) in $$(( $$(date +%s) - $(STARTED) )) s."
 
