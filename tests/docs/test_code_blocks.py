@@ -11,6 +11,8 @@ import torch
 
 import featherweight as fw
 from featherweight.sparsity.criteria import criteria
+from featherweight.zoo._registry import data_sets
+from featherweight.zoo.data.splits import Splits, split
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,11 +27,28 @@ def pages_with(language: str) -> list[Any]:
     return [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES if blocks(p, language)]
 
 
+def few_images() -> Splits:
+    """Stand in for Fashion-MNIST: 10 kinds of noise, so that the default settings take seconds."""
+    labels = torch.arange(512) % 10
+    images = (torch.rand(10, 1, 28, 28)[labels] * 255).to(torch.uint8)
+    data = images, labels
+    return split(
+        "fashion_mnist",
+        data,
+        data,
+        validation=128,
+        classes=[str(label) for label in range(10)],
+        source="noise",
+        flip=True,
+    )
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Run in an empty folder, on little data, and forget what a page registers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(criteria, "_entries", dict(criteria._entries))
+    monkeypatch.setattr(data_sets, "_entries", data_sets._entries | {"fashion_mnist": few_images})
     torch.manual_seed(0)
 
 
