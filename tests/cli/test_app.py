@@ -1,0 +1,104 @@
+"""Version, help, exit codes, and errors that are answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import featherweight
+from featherweight.cli import anatomy, contents
+from featherweight.cli.failures import CheckFailed, resumable
+from featherweight.errors import SettingError
+
+
+def test_version(invoke):
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"featherweight {featherweight.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["demo", "--help"], ["inspect", "--help"], ["prune", "--help"]]
+)
+def test_help_imports_no_torch(words):
+    code = (
+        "import sys\nfrom featherweight.cli import main\n"
+        f"sys.argv = ['featherweight', *{words}]\n"
+        "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'matplotlib', 'jinja2'} & sys.modules.keys()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "--help" in ran.stdout
+
+
+def test_the_command_is_installed():
+    ran = subprocess.run(
+        [sys.executable, "-c", "from importlib.metadata import entry_points as e;"
+         "e(group='console_scripts')['featherweight'].load()()", "--version"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.stdout.startswith("featherweight "), ran.stderr
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def test_an_error_is_one_message(refused, monkeypatch):
+    monkeypatch.setattr(anatomy, "show_network", raising(SettingError("no such thing")))
+    assert refused("inspect", "a:b") == "Error: no such thing\n"
+
+
+def test_debug_shows_the_traceback(invoke, monkeypatch):
+    monkeypatch.setenv("FEATHERWEIGHT_DEBUG", "1")
+    monkeypatch.setattr(anatomy, "show_network", raising(SettingError("no such thing")))
+    result = invoke("inspect", "a:b")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith("Error: no such thing\n")
+
+
+def test_a_failed_check_is_exit_code_1(invoke, monkeypatch):
+    monkeypatch.setattr(anatomy, "show_network", raising(CheckFailed("they differ")))
+    result = invoke("inspect", "a:b")
+    assert (result.exit_code, result.stderr) == (1, "Check failed: they differ\n")
+
+
+def test_ctrl_c_is_exit_code_130(invoke, monkeypatch):
+    monkeypatch.setattr(anatomy, "show_network", raising(KeyboardInterrupt()))
+    result = invoke("inspect", "a:b")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_says_how_to_go_on():
+    with pytest.raises(KeyboardInterrupt, match=r"Interrupted\. Do it again\."), resumable("Do it again."):
+        raise KeyboardInterrupt
+
+
+def test_a_bug_is_not_hidden(folder, monkeypatch):
+    from typer.testing import CliRunner
+
+    from featherweight.cli import app
+
+    monkeypatch.setattr(anatomy, "show_network", raising(ZeroDivisionError()))
+    assert isinstance(CliRunner().invoke(app, ["inspect", "a:b"]).exception, ZeroDivisionError)
+
+
+def test_what_is_missing_says_what_to_install(refused, monkeypatch):
+    error = ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
+    monkeypatch.setattr(contents, "show_file", raising(error))
+    assert "pip install 'featherweight[torch]'" in refused("inspect", "a.safetensors")
+
+
+@pytest.mark.parametrize("command", [["inspect", "a:b"], ["prune", "a:b"], ["demo"]])
+def test_a_json_file_that_cannot_be_written_is_refused_first(refused, command):
+    assert "--json 'nowhere/a.json': its folder does not exist" in refused(
+        *command, "--json", "nowhere/a.json"
+    )

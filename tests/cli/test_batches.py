@@ -1,0 +1,44 @@
+"""Data of every accepted form, and what is said of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from featherweight.cli.batches import make_batches
+from featherweight.errors import DataError
+
+
+def test_three_loaders(mynet):
+    batches = make_batches("mynet:data")
+    assert (len(batches.train), len(batches.validate), len(batches.test)) == (4, 1, 1)
+
+
+def test_two_loaders(mynet):
+    assert make_batches("mynet:two").test is None
+
+
+def test_an_object_with_attributes(mynet):
+    assert len(make_batches("mynet:Splits").train) == 4
+
+
+def test_a_data_set_of_the_zoo(folder):
+    batches = make_batches("digits")
+    inputs, targets = next(iter(batches.test))
+    assert inputs.ndim == 4
+    assert len(inputs) == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("number", "returned a int"),
+        ("four", "returned 4 things"),
+        ("generator", "train is a generator, which has no length"),
+        ("triples", "its first batch is a tuple of int, int, int"),
+        ("empty", "train has no batch"),
+        ("dataset", "wrap it in a torch DataLoader"),
+    ],
+)
+def test_other_forms_are_refused(mynet, factory, says):
+    with pytest.raises(DataError, match=says):
+        make_batches(f"mynet:{factory}")

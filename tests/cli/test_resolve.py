@@ -1,0 +1,68 @@
+"""Factories are found by name, in the current folder too; what is not found is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from featherweight.cli.network import fingerprint, make_network
+from featherweight.cli.resolve import call_factory, find_factory
+from featherweight.errors import FeatherweightError, ModelError, SettingError
+
+
+def test_a_module_of_the_current_folder(mynet):
+    assert call_factory("mynet:number", "model") == 7
+
+
+def test_a_module_in_a_package(mynet):
+    (mynet / "package").mkdir()
+    (mynet / "package" / "inner.py").write_text("class Thing: pass")
+    assert type(call_factory("package.inner:Thing", "model")).__name__ == "Thing"
+
+
+def test_a_file_elsewhere_with_a_module_beside_it(mynet, monkeypatch):
+    (mynet / "deep").mkdir()
+    (mynet / "deep" / "beside.py").write_text("value = 5")
+    (mynet / "deep" / "one.py").write_text("from beside import value\ndef make(): return value")
+    assert call_factory("deep/one.py:make", "model") == 5
+    assert find_factory("deep/one.py:make", "model") is find_factory("./deep/one.py:make", "data")
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("mynet:", "not of the form"),
+        (":net", "not of the form"),
+        ("mynet:a.b", "not of the form"),
+        ("nowhere:net", "no module is called 'nowhere'"),
+        ("mynet.deep:net", "no module is called 'mynet.deep'"),
+        ("nowhere.py:net", "there is no file 'nowhere.py'"),
+        ("mynet:nett", "Did you mean 'net'"),
+        ("mynet.py:zzz", "It defines: net, data"),
+        ("mynet:constant", "constant is a int, not a function"),
+        ("mynet:broken", "RuntimeError: it is broken"),
+        ("faulty:net", "importing it failed: ModuleNotFoundError: No module named 'absent'"),
+        ("faulty.py:net", "importing it failed: ModuleNotFoundError: No module named 'absent'"),
+    ],
+)
+def test_what_is_wrong_is_said(mynet, spec, says):
+    (mynet / "faulty.py").write_text("import absent")
+    with pytest.raises(SettingError, match=says):
+        call_factory(spec, "model")
+
+
+def test_a_network_must_be_a_module(mynet):
+    with pytest.raises(ModelError, match=r"returned a int, expected a torch\.nn\.Module"):
+        make_network("mynet:number", None)
+
+
+def test_the_same_command_makes_the_same_network(mynet):
+    assert fingerprint(make_network("mynet:net", None)) == fingerprint(make_network("mynet:net", None))
+    assert fingerprint(make_network("mynet:net", None)) != fingerprint(
+        make_network("mynet:net", None, seed=1)
+    )
+
+
+def test_networks_of_the_zoo(mynet):
+    assert type(make_network("small_cnn", None)).__name__ == "SmallCNN"
+    with pytest.raises(FeatherweightError, match="No trained network is called 'no_such'"):
+        make_network("no_such", None)
