@@ -1,0 +1,139 @@
+"""``featherweight inspect``, of files and of networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import featherweight as fw
+
+REFUSE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "accelerate", "matplotlib", "jinja2"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from featherweight.cli import main
+sys.argv = ["featherweight", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture
+def pruned(folder):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.Linear(64, 4))
+    fw.prune(model, 0.75)
+    return model
+
+
+def total_nonzeros(model):
+    return sum(int(p.count_nonzero()) for p in model.parameters())
+
+
+def test_a_compact_file(invoke, pruned, folder):
+    fw.save(pruned, "a.safetensors", metadata={"maker": "me"})
+    result = invoke("inspect", "a.safetensors", "--json", "a.json")
+    assert result.exit_code == 0
+    assert "0.weight" in result.stdout
+    assert "maker: me" in result.stdout
+    record = json.loads((folder / "a.json").read_text())
+    assert record["compact"]
+    assert record["bytes"] == (folder / "a.safetensors").stat().st_size
+    assert record["nonzeros"] == total_nonzeros(pruned)
+    assert record["dense_bytes"] == 4 * sum(p.numel() for p in pruned.parameters())
+    assert [tensor["name"] for tensor in record["tensors"]] == list(pruned.state_dict())
+
+
+def test_a_plain_file(invoke, pruned, folder):
+    save_file(pruned.state_dict(), "a.safetensors")
+    assert invoke("inspect", "a.safetensors", "--json", "a.json").exit_code == 0
+    record = json.loads((folder / "a.json").read_text())
+    assert not record["compact"]
+    assert record["nonzeros"] == total_nonzeros(pruned)
+
+
+def test_a_file_needs_no_torch(pruned, folder):
+    fw.save(pruned, "a.safetensors")
+    command = [sys.executable, "-W", "error", "-c", REFUSE, "inspect"]
+    ran = subprocess.run([*command, "a.safetensors"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "0.weight" in ran.stdout
+    (folder / "mynet.py").write_text("def net(): pass")
+    ran = subprocess.run([*command, "mynet:net"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == "Error: this needs torch: pip install 'featherweight[torch]'\n"
+
+
+@pytest.mark.parametrize("name", ["none.safetensors", "no/such/file"])
+def test_no_such_file(refused, name):
+    assert name in refused("inspect", name)
+
+
+def test_a_damaged_file(refused, pruned, folder):
+    fw.save(pruned, "a.safetensors")
+    whole = (folder / "a.safetensors").read_bytes()
+    (folder / "a.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "a.safetensors" in refused("inspect", "a.safetensors")
+
+
+def test_an_option_for_networks_is_refused(refused, pruned):
+    fw.save(pruned, "a.safetensors")
+    assert "--input-shape is for a network" in refused("inspect", "a.safetensors", "--input-shape", "1,32")
+
+
+def test_a_network(invoke, mynet):
+    result = invoke("inspect", "mynet:net", "--input-shape", "1,8", "--json", "a.json")
+    assert result.exit_code == 0, result.output
+    assert "no: bias or scale" in result.stdout
+    record = json.loads((mynet / "a.json").read_text())
+    assert record["params"] == 8 * 16 + 16 + 16 * 3 + 3
+    assert record["prunable"] == 8 * 16 + 16 * 3
+    assert record["profile"]["totals"]["macs"] == 8 * 16 + 16 * 3
+    assert {row["name"]: row["left_alone"] is None for row in record["weights"]} == {
+        "0.weight": True, "0.bias": False, "2.weight": True, "2.bias": False
+    }  # fmt: skip
+
+
+def test_without_an_input_shape_says_what_is_missing(invoke, mynet):
+    assert "--input-shape" in invoke("inspect", "mynet:net").stdout
+
+
+def test_weights_are_those_of_the_file(invoke, refused, mynet):
+    zeros = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    fw.prune(zeros, 0.5)
+    fw.save(zeros, "w.safetensors")
+    invoke("inspect", "mynet:net", "--weights", "w.safetensors", "--json", "a.json")
+    assert json.loads((mynet / "a.json").read_text())["nonzeros"] == total_nonzeros(zeros)
+    assert "does not fit" in refused("inspect", "small_cnn", "--weights", "w.safetensors")
+
+
+def test_a_network_of_the_zoo_knows_its_input(invoke, mynet):
+    invoke("inspect", "small_cnn", "--json", "a.json")
+    assert json.loads((mynet / "a.json").read_text())["profile"]["batch"] == 1
+
+
+@pytest.mark.parametrize("shape", ["", "1,x", "0,3", "1,-2"])
+def test_a_wrong_shape(refused, mynet, shape):
+    assert "--input-shape is whole numbers" in refused("inspect", "mynet:net", "--input-shape", shape)
+
+
+def test_a_shape_that_does_not_fit(refused, mynet):
+    assert "forward pass" in refused("inspect", "mynet:net", "--input-shape", "1,9")
+
+
+def test_unknown_names_list_the_choices(refused):
+    said = refused("inspect", "fashion_cmm")
+    assert "No trained network is called 'fashion_cmm'" in said
+
+
+def test_no_file_is_left_behind(refused, mynet):
+    refused("inspect", "mynet:nett", "--json", "a.json")
+    assert not os.path.exists("a.json")
