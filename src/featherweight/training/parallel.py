@@ -38,8 +38,8 @@ def make_accelerator(seed: int) -> Accelerator:
     if accelerator.num_processes < launched:
         raise TrainingError(
             f"The launcher started {launched} processes, but Accelerate was set up before for "
-            f"{accelerator.num_processes}: each would train by itself. Make no Accelerator before fit, or make "
-            f"it with cpu=True."
+            f"{accelerator.num_processes}: each would train by itself. Make no Accelerator before fit, or "
+            f"make it with cpu=True."
         )
     accelerator.native_amp, accelerator.scaler = False, None
     if accelerator.distributed_type in _SHARDED:
