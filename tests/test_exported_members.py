@@ -65,3 +65,9 @@ def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'featherweight' has no attribute 'prunes'"):
         _ = fw.prunes
+
+
+def test_modules_are_modules() -> None:
+    """``schedules`` is also the name of a registry inside that module."""
+    assert fw.schedules.Cubic(begin=0, end=10, every=1).updates_at(10)
+    assert fw.sparsity.criteria.criteria["magnitude"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_MODULES = ("artifact", "errors", "schedules", "sparsity", "training", "zoo")  # the others are names in modules
 _HOME = {
     "Masks": "featherweight.sparsity",
     "Profile": "featherweight.profile",
@@ -81,7 +82,7 @@ def __getattr__(name: str) -> Any:
                 f"featherweight.{name} needs {error.name}: pip install 'featherweight[torch]'"
             ) from error
         raise
-    value = module if _HOME[name] == f"featherweight.{name}" else getattr(module, name)
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 
