@@ -1,22 +1,24 @@
-"""Finding, fetching and checking the four files of an MNIST-like data set.
-
-Checksums are of the uncompressed content, since distributions compress the same files differently.
-"""
+"""Finding, fetching and checking the four files of an MNIST-like data set."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from featherweight.errors import DataError
-from featherweight.zoo.data.idx import read_idx
+from featherweight.zoo.data.files import (
+    cache_folder,
+    check,
+    data_folders,
+    fetch,
+    keep,
+    read_content,
+    unzipped,
+)
+from featherweight.zoo.data.idx import parse_idx
 from featherweight.zoo.data.splits import Batch, Splits, split
 
 FOUR_FILES = tuple(
@@ -30,31 +32,17 @@ class IdxSet:
 
     Attributes:
         name: folder name below ``$FEATHERWEIGHT_DATA`` and the cache.
-        sha256: checksum of each uncompressed file, by its name without ``.gz``; empty: not checked.
-        folders: further folders to look in, such as that of a Debian package.
-        url: where the files can be downloaded, each as ``url + name + ".gz"``; None: nowhere.
-        hint: the command that installs them.
+        sha256: checksum of each uncompressed file, by its name without ``.gz``.
+        folders: further folders to look in, such as that of a Debian package; see ``data_folders``.
+        url: where the files can be downloaded, each as ``url + name + ".gz"``.
+        hint: the command that installs them; ``{cache}`` stands for the cache of this data set.
     """
 
     name: str
     sha256: Mapping[str, str]
     folders: tuple[str, ...]
-    url: str | None
+    url: str
     hint: str
-
-
-def cache_folder() -> Path:
-    """Return the folder that downloads are kept in."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "featherweight"
-
-
-def data_folders(name: str, others: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield the folders that may hold data set ``name``: $FEATHERWEIGHT_DATA, the cache, then ``others``."""
-    if root := os.environ.get("FEATHERWEIGHT_DATA"):
-        yield Path(root) / name
-        yield Path(root)
-    yield cache_folder() / name
-    yield from map(Path, others)
 
 
 def load_idx_set(files: IdxSet, classes: Sequence[str], *, flip: bool, validation: int = 5_000) -> Splits:
@@ -64,17 +52,11 @@ def load_idx_set(files: IdxSet, classes: Sequence[str], *, flip: bool, validatio
         DataError: the files are nowhere and cannot be downloaded, or do not hold what they should.
     """
     folder = _folder_with_files(files)
-    parts = {name: _checked(_existing(folder, name), files.sha256.get(name)) for name in FOUR_FILES}
-    train = _paired(parts, "train", folder, len(classes))
-    test = _paired(parts, "t10k", folder, len(classes))
+    train = _read(files, folder, "train", len(classes))
+    test = _read(files, folder, "t10k", len(classes))
     return split(
         files.name, train, test, validation=validation, classes=classes, source=str(folder), flip=flip
     )
-
-
-def _existing(folder: Path, name: str) -> Path:
-    zipped = folder / f"{name}.gz"
-    return zipped if zipped.exists() else folder / name
 
 
 def _folder_with_files(files: IdxSet) -> Path:
@@ -85,40 +67,43 @@ def _folder_with_files(files: IdxSet) -> Path:
     try:
         return _download(files)
     except Exception as error:
+        hint = files.hint.format(cache=cache_folder() / files.name)
         raise DataError(
             f"Data set {files.name!r} was not found in {', '.join(map(str, looked))}, and could not be "
-            f"downloaded ({type(error).__name__}: {error}). Install it with `{files.hint}`, or put its four "
-            f"idx files in a folder and set FEATHERWEIGHT_DATA to it."
+            f"downloaded ({type(error).__name__}: {error}). Install it with `{hint}`, or put its four "
+            f"idx files in a folder {files.name} and set FEATHERWEIGHT_DATA to the folder above."
         ) from error
 
 
-def _download(files: IdxSet) -> Path:
-    import pooch
+def _existing(folder: Path, name: str) -> Path:
+    zipped = folder / f"{name}.gz"
+    return zipped if zipped.exists() else folder / name
 
-    if files.url is None:
-        raise DataError("there is no address to download it from")
+
+def _download(files: IdxSet) -> Path:
     folder = cache_folder() / files.name
     for name in FOUR_FILES:
-        pooch.retrieve(f"{files.url}{name}.gz", known_hash=None, fname=f"{name}.gz", path=folder)
+        if not _existing(folder, name).exists():
+            raw = fetch(f"{files.url}{name}.gz")
+            check(unzipped(raw), files.sha256[name], f"{files.url}{name}.gz")
+            keep(raw, folder / f"{name}.gz")
     return folder
 
 
-def _checked(path: Path, sha256: str | None) -> Tensor:
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
+def _read(files: IdxSet, folder: Path, part: str, classes: int) -> Batch:
+    """Return images (n, 1, height, width) uint8 and labels (n,) int64 of one part, "train" or "t10k"."""
+    images, labels = (parse_idx(content, path) for content, path in _contents(files, folder, part))
+    fit = images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels) > 0
+    if not fit or int(labels.max()) >= classes:
         raise DataError(
-            f"{path} is not the published file: SHA-256 of its content is {found}, expected {sha256}. "
-            f"Delete it and load again."
-        )
-    return read_idx(path)
-
-
-def _paired(parts: Mapping[str, Tensor], which: str, folder: Path, classes: int) -> Batch:
-    images, labels = parts[f"{which}-images-idx3-ubyte"], parts[f"{which}-labels-idx1-ubyte"]
-    if len(images) != len(labels) or int(labels.max()) >= classes:
-        raise DataError(
-            f"{folder}: {len(images)} {which} images against {len(labels)} labels up to {int(labels.max())}; "
-            f"expected as many of each, and labels below {classes}."
+            f"{folder}: {part} images of shape {tuple(images.shape)} against labels of shape "
+            f"{tuple(labels.shape)}; expected (n, height, width) and (n,), labels below {classes}."
         )
     return images.unsqueeze(1), labels.to(torch.int64)
+
+
+def _contents(files: IdxSet, folder: Path, part: str) -> Iterator[tuple[bytes, Path]]:
+    for name in FOUR_FILES:
+        if name.startswith(part):
+            path = _existing(folder, name)
+            yield read_content(path, files.sha256[name]), path
