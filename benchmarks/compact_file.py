@@ -1,7 +1,7 @@
 """Bytes on disk of pruned networks against dense safetensors files, and how fast they are written and read.
 
-The weights are drawn, not trained: Laplace of He's scale (heavier-tailed than trained weights usually are, so
-harder to code), norms with spread statistics. torch's own initial weights are uniform, and what is left of
+``fashion_cnn`` and its like are trained. The weights of the others are drawn: Laplace of He's scale
+(heavier-tailed than trained weights usually are, so harder to code), norms with spread statistics. torch's own initial weights are uniform, and what is left of
 those after magnitude pruning spans so few exponents that it would flatter. ``--weights FILE`` measures a
 trained state dict instead (safetensors, or a .pth of plain tensors). "Over limit" is the index on disk
 against the sum over tensors of log2 C(n, k) / 8 bytes. MB/s are of the dense fp32 bytes, page cache warm.
@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,24 +19,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
 import safetensors.torch
 import torch
-import zstandard
-from benchmarks._resnet50 import ResNet50
+from benchmarks._machine import machine
 from torch import nn
 
 import featherweight as fw
 from featherweight import artifact
-from featherweight.zoo.networks.resnet_cifar import resnet20
-from featherweight.zoo.networks.small_cnn import small_cnn
+from featherweight.zoo import build, trained_names
 
 TARGETS = {"fp32": 8.3, "fp16": 18.0}  # times smaller than the dense fp32 file at 90%
 INDEX_TARGET = 1.05  # times the entropy limit
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "small_cnn": small_cnn,
-    "resnet20": resnet20,
-    "resnet50": ResNet50,
+NETWORKS: dict[str, dict[str, int]] = {
+    "small_cnn": {},
+    "resnet20": {},
+    "resnet50": {"in_channels": 3, "classes": 1000},
 }
 
 
@@ -63,7 +57,8 @@ def pruned_state(name: str, arguments: argparse.Namespace) -> dict[str, torch.Te
     """Return the state dict of a network, pruned by global or uniform magnitude."""
     if arguments.weights:
         return prune_state(load_state(arguments.weights), arguments.sparsity)
-    model = draw(NETWORKS[name](), arguments.seed)
+    drawn = name in NETWORKS
+    model = draw(build(name, **NETWORKS[name]), arguments.seed) if drawn else fw.load_model(name)
     fw.prune(model, arguments.sparsity, allocation=arguments.allocation)
     return model.state_dict()
 
@@ -122,34 +117,6 @@ def speed(work: Callable[[], object], megabytes: float, repeats: int) -> tuple[f
     return statistics.median(rates), min(rates), max(rates)
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 1),
-        "threads": 1,
-        "native": artifact.gap.is_native(),
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip(),
-    }
-
-
-def cpu_name() -> str:
-    """Return the processor's own name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "?")
-
-
 def missed(row: dict[str, Any]) -> list[str]:
     """Return the targets that a row misses; they hold at 90% sparsity."""
     wrong = []
@@ -181,7 +148,8 @@ def show(row: dict[str, Any]) -> None:
 def main() -> int:
     """Measure and print; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--network", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
+    names = [*trained_names(), *NETWORKS]
+    parser.add_argument("--network", nargs="*", choices=names, default=names)
     parser.add_argument("--weights", type=Path, help="a trained state dict to measure instead")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--allocation", default="global")
