@@ -48,9 +48,7 @@ def test_every_name_is_there_and_documented(name: str) -> None:
     assert getattr(fw, name).__doc__
 
 
-@pytest.mark.parametrize(
-    "first", ["evaluate", "load_model", "progressive_prune", "sparsity", "training", "zoo"]
-)
+@pytest.mark.parametrize("first", ["evaluate", "progressive_prune", "zoo"])
 def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
     """A module of the name of a function (profile, prune) must not take its place once it is imported."""
     code = (
@@ -60,6 +58,11 @@ def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_schedules_are_classes_to_choose_from() -> None:
+    """``fw.schedules`` is the module, not the registry of the same name in it."""
+    assert fw.schedules.Cubic(begin=0, end=1000, every=10).end == 1000
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
