@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from featherweight.errors import TrainingError
-from featherweight.training import fit
+from featherweight.errors import ResumeError, TrainingError
+from featherweight.training import fit, parallel
 
 SCRIPT = str(Path(__file__).with_name("toy.py"))
 
@@ -38,14 +38,20 @@ def accelerate(*arguments):
 
 def launch(module, *arguments):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "MASTER_"))}
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         env=environment | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
     )
+    try:
+        out, err = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # the launcher ends its processes; killed, it would leave them
+        process.communicate(timeout=60)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +95,9 @@ def test_processes_that_would_train_by_themselves_are_refused(toy, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TrainingError, match="started 2 processes, but Accelerate was set up before for 1"):
         fit(toy.Net(), *toy.loaders(), progress=False)
+
+
+def test_processes_that_read_different_checkpoints_are_refused(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "from_each", lambda accelerator, mine: [mine, {"progress": {"epoch": 1}}])
+    with pytest.raises(ResumeError, match="must be one folder that all of them see"):
+        fit(toy.Net(), *toy.loaders(), run_dir=tmp_path, progress=False)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from featherweight.errors import TrainingError
+from featherweight.errors import ResumeError, TrainingError
 from featherweight.training import parallel
 from featherweight.training.attachment import Attachment, fingerprint, plan
 from featherweight.training.checkpoint import CheckpointFile, State, shapes
@@ -82,7 +82,7 @@ class Run:
         self.identity = self._identity(precision)
         self.settings.make_optimizer(self.model)
         self.saved = self.file.read(self.identity) if self.file else None
-        self.accelerator.wait_for_everyone()  # nobody writes before everybody has read
+        self._agree()
 
     def __call__(self) -> History:
         """Run to the end."""
@@ -111,6 +111,16 @@ class Run:
             "pruner": fingerprint(self.pruner),
             "model": shapes(self.plain),
         }
+
+    def _agree(self) -> None:
+        """Refuse different checkpoints on the processes; nobody writes before all have read."""
+        mine = {"progress": self.saved and {k: self.saved["progress"][k] for k in ("epoch", "batch")}}
+        everyone = parallel.from_each(self.accelerator, mine)
+        if any(other != everyone[0] for other in everyone):
+            raise ResumeError(
+                f"The processes read different checkpoints ({everyone}): "
+                f"run_dir must be one folder that all of them see."
+            )
 
     def _set_up(self) -> None:
         if uses_channels_last(self.plain):
@@ -263,6 +273,7 @@ class Run:
         processes = parallel.from_each(self.accelerator, mine)
         if self.accelerator.is_main_process:
             self.file.write(self._state(processes))
+        self.accelerator.wait_for_everyone()  # else one that fails right after may go on from an older one
 
     def _state(self, processes: list[State]) -> State:
         return {
