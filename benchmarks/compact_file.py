@@ -1,10 +1,11 @@
 """Bytes on disk of pruned networks against dense safetensors files, and how fast they are written and read.
 
 ``fashion_cnn`` and its like are trained. The weights of the others are drawn: Laplace of He's scale
-(heavier-tailed than trained weights usually are, so harder to code), norms with spread statistics. torch's own initial weights are uniform, and what is left of
-those after magnitude pruning spans so few exponents that it would flatter. ``--weights FILE`` measures a
-trained state dict instead (safetensors, or a .pth of plain tensors). "Over limit" is the index on disk
-against the sum over tensors of log2 C(n, k) / 8 bytes. MB/s are of the dense fp32 bytes, page cache warm.
+(heavier-tailed than trained weights usually are, so harder to code), norms with spread statistics. torch's
+own initial weights are uniform, and what is left of those after magnitude pruning spans so few exponents
+that it would flatter. ``--weights FILE`` measures a trained state dict instead (safetensors, or a .pth of
+plain tensors). "Over limit" is the index on disk against the sum over tensors of log2 C(n, k) / 8 bytes.
+MB/s are of the dense fp32 bytes, page cache warm.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Accuracy of pruning methods at several sparsities and seeds; goes on where it was stopped.
 
-    python -m benchmarks.methods.accuracy --network fashion_cnn --epochs 3   # run what is missing, print
+    python -m benchmarks.methods.accuracy --network fashion_cnn --epochs 5   # run what is missing, print
     python -m benchmarks.methods.accuracy --network fashion_cnn --table      # print what is there
 
 Records are appended to benchmarks/results/accuracy.jsonl, one a run. Runs at 90% come first.
@@ -26,14 +26,17 @@ SPARSITIES = (0.9, 0.8, 0.95, 0.5, 0.98)
 
 def wanted(network: str, epochs: int, seeds: int, methods: Iterable[str]) -> Iterator[Run]:
     """Yield all runs of the table, the most telling ones first."""
-    for seed in range(seeds):
-        for number, sparsity in enumerate(SPARSITIES):
-            for name in methods:
-                method = METHODS[name]
-                if (seed and not method.seeded) or (number and not method.prunes):
-                    continue
-                level = sparsity if method.prunes else 0.0
-                yield Run(network, name, level, seed, epochs if method.trains else 0)
+    levels = list(enumerate(SPARSITIES))
+    for number, sparsity, seed in [
+        *((n, s, seed) for n, s in levels[:1] for seed in range(seeds)),
+        *((n, s, seed) for seed in range(seeds) for n, s in levels[1:]),
+    ]:
+        for name in methods:
+            method = METHODS[name]
+            if (seed and not method.seeded) or (number and not method.prunes):
+                continue
+            level = sparsity if method.prunes else 0.0
+            yield Run(network, name, level, seed, epochs if method.trains else 0)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -92,7 +95,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", default="fashion_cnn")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--workers", type=int, default=2)

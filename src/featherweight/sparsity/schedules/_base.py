@@ -84,7 +84,7 @@ class Ramp(Schedule):
     """
 
     begin: Time = 0
-    end: Time = 0.6
+    end: Time = 0.5
     every: Time = 0.01
 
     @property

@@ -25,7 +25,7 @@ class Iterative(Schedule):
     """
 
     begin: Time = 0
-    end: Time = 0.6
+    end: Time = 0.5
     rounds: int = 5
 
     def __post_init__(self) -> None:
