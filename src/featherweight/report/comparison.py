@@ -1,0 +1,96 @@
+"""The demo's before and after, a line an axis: what the table in the terminal and the one in the page show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.markup import escape
+from rich.table import Column, Table
+
+from featherweight.report.records import DemoRecord
+from featherweight.report.words import fewer, percent, points
+
+
+@dataclass(frozen=True)
+class Line:
+    """One axis: its value before and after, and the change in words.
+
+    Before pruning every parameter counts as nonzero.
+    """
+
+    what: str
+    before: str
+    after: str
+    change: str
+
+
+_PRUNED = "accuracy, fine-tuned while pruned"
+
+
+def comparison(record: DemoRecord) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+    """Return the lines on size, and those on accuracy."""
+    return _size_lines(record), _accuracy_lines(record)
+
+
+def demo_table(record: DemoRecord) -> Table:
+    """Return a table of the network before and after, each change with the name of its axis."""
+    right = [Column(title, justify="right", no_wrap=True) for title in ("before", "after")]
+    title = escape(f"{record.network} on {record.data}, before and after pruning")
+    table = Table("", *right, "change", title=title, title_justify="left", title_style="bold")
+    for lines in comparison(record):
+        for line in lines:
+            style = "bold" if line.what == _PRUNED else None
+            table.add_row(line.what, line.before, line.after, line.change, style=style)
+        table.add_section()
+    table.caption = escape(check_line(record))
+    table.caption_justify = "left"
+    return table
+
+
+def check_line(record: DemoRecord) -> str:
+    """Return what the check of the compact file found."""
+    if record.identical_predictions:
+        return f"Loaded from {record.compact_file} in a fresh process, the network predicts the same."
+    return (
+        f"CHECK FAILED: loaded from {record.compact_file} in a fresh process, the network predicts otherwise."
+    )
+
+
+def _size_lines(record: DemoRecord) -> tuple[Line, ...]:
+    params, dense, kept = record.params, record.bytes_dense, 1 - record.sparsity
+    fp32, fp16 = record.bytes_compact, record.bytes_compact_fp16
+    return (
+        Line("parameters", f"{params:,}", f"{params:,}", "same shapes: the same network loads them"),
+        Line("nonzero parameters", f"{params:,}", f"{record.nonzero:,}", _nonzero(record)),
+        Line("prunable weights kept", "100%", percent(kept), fewer(1, kept, "nonzero prunable weights")),
+        Line("bytes, fp32 values", f"{dense:,}", f"{fp32:,}", _bytes(dense, fp32, "fp32, lossless")),
+        Line("bytes, fp16 values", f"{dense:,}", f"{fp16:,}", _bytes(dense, fp16, "fp16, against fp32")),
+    )
+
+
+def _nonzero(record: DemoRecord) -> str:
+    return fewer(record.params, record.nonzero, "nonzero parameters")
+
+
+def _bytes(before: int, after: int, how: str) -> str:
+    return f"{fewer(before, after, 'bytes on disk')} ({how})"
+
+
+def _accuracy_lines(record: DemoRecord) -> tuple[Line, ...]:
+    named = {
+        _PRUNED: record.pruned_accuracy,
+        "accuracy, one-shot, then fine-tuned": record.oneshot_finetuned_accuracy,
+        "accuracy, one-shot, no fine-tuning": record.oneshot_accuracy,
+        "accuracy, random, no fine-tuning": record.random_accuracy,
+    }
+    dense = record.dense_accuracy
+    return tuple(
+        Line(
+            what,
+            percent(dense),
+            percent(after),
+            f"{points(dense, after)} of accuracy on {record.test_examples:,} test images",
+        )
+        for what, after in named.items()
+        if after is not None
+    )

@@ -1,0 +1,107 @@
+"""What the pictures show, as plain data."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from featherweight.errors import SettingError
+from featherweight.report import _check
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against the weights that remain, for one way of pruning.
+
+    Attributes:
+        label: which way.
+        kept: fraction of the prunable weights that is not zero, 0..1, a point each.
+        accuracy: 0..1, as many.
+        split: what it was measured on, such as "validation".
+        examples: in that split.
+        note: what a point is, such as "one point per epoch of the same run".
+
+    Raises:
+        SettingError: a fraction is not in 0..1, or the points are not as many.
+    """
+
+    label: str
+    kept: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    split: str
+    examples: int
+    note: str
+
+    def __post_init__(self) -> None:
+        _check.same_length(f"kept and accuracy of curve {self.label!r}", len(self.kept), len(self.accuracy))
+        for name, values in (("kept", self.kept), ("accuracy", self.accuracy)):
+            for value in values:
+                _check.fraction(f"{name} of curve {self.label!r}", value)
+        _check.count(f"examples of curve {self.label!r}", self.examples, 1)
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """How many of a layer's ``numel`` weights are ``kept`` (not zero).
+
+    Raises:
+        SettingError: more are kept than there are.
+    """
+
+    name: str
+    numel: int
+    kept: int
+
+    def __post_init__(self) -> None:
+        _check.count(f"numel of layer {self.name!r}", self.numel, 1)
+        _check.count(f"kept of layer {self.name!r}", self.kept)
+        if self.kept > self.numel:
+            raise SettingError(f"Layer {self.name!r} keeps {self.kept:,} of only {self.numel:,} weights.")
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of the weights that is kept, 0..1."""
+        return self.kept / self.numel
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Distribution of a layer's weights before and after pruning, zeros left out.
+
+    Attributes:
+        name: of the layer.
+        edges: of the bins, rising, one more than bins.
+        before: number of weights in each bin of the dense network.
+        after: the same, of the pruned network.
+
+    Raises:
+        SettingError: the edges do not rise, or the bins are not as many.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, counts in (("before", self.before), ("after", self.after)):
+            _check.same_length(
+                f"bins and {name} of histogram {self.name!r}", len(self.edges) - 1, len(counts)
+            )
+        if not self.before or not all(low < high for low, high in itertools.pairwise(self.edges)):
+            raise SettingError(f"The edges of histogram {self.name!r} must be at least two, and rise.")
+
+
+@dataclass(frozen=True)
+class CodingBytes:
+    """Bytes that the same tensors take under one way of writing them.
+
+    Raises:
+        SettingError: ``bytes`` is negative.
+    """
+
+    name: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        _check.count(f"bytes of coding {self.name!r}", self.bytes)
