@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from featherweight.artifact import WriteReport
-from featherweight.cli.demo import fresh, methods, pictures
+from featherweight.cli.demo import methods, pictures
 from featherweight.cli.demo.clock import Clock
+from featherweight.cli.demo.fresh import differs_in_fresh_process, write_predictions
 from featherweight.cli.demo.subject import Subject, make_subject
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.output import remark, say, show, write_json
@@ -22,6 +23,7 @@ from featherweight.report import DemoRecord, demo_table, write_page
 from featherweight.training import TrainingSettings
 
 COMPARED = 1_000  # test images whose predictions the fresh process compares
+PRUNING = "prune progressively while fine-tuning"
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ def run_demo(request: Request) -> DemoRecord:
     with clock.phase("profile"):
         profiled = _profile(subject)
     sparsity, seed = request.sparsity, request.seed
-    with clock.phase("prune progressively while fine-tuning"):
+    with clock.phase(PRUNING):
         pruned = methods.prune_progressively(subject, sparsity, request.epochs, seed, request.runs)
+    clock.at_least(PRUNING, sum(epoch["seconds"] for epoch in pruned.epochs))
     with clock.phase("save, and reload in a fresh process"):
         saved = _save(subject, pruned.model, request.out)
     with clock.phase("accuracy on the test images"):
@@ -107,8 +110,8 @@ def _save(subject: Subject, model: nn.Module, out: Path) -> Saved:
     fp16 = save(model, out / "compact-fp16.safetensors", values="fp16", metadata=subject.metadata)
     images, _ = subject.splits.test.__getitems__(range(min(COMPARED, len(subject.splits.test))))
     predictions = out / "predictions.safetensors"
-    fresh.write_predictions(model, images, predictions)
-    return Saved(fp32, fp16, fresh.differs_in_fresh_process(fp32.path, predictions))
+    write_predictions(model, images, predictions)
+    return Saved(fp32, fp16, differs_in_fresh_process(fp32.path, predictions))
 
 
 def _test_accuracy(subject: Subject, pruned: nn.Module, sparsity: float, seed: int) -> dict[str, float]:

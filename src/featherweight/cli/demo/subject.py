@@ -25,7 +25,7 @@ from featherweight.zoo import (
 
 DEFAULT_DATA, FALLBACK_DATA = "fashion_mnist", "digits"
 SMALL = 5_000  # training examples below which batches are smaller, so that an epoch has enough steps
-SHOWN = 30_000  # examples shown in all when a network is trained here: seconds on the digits
+SHOWN = 10_000  # examples shown in all when a network is trained here: seconds on the digits
 
 
 @dataclass(frozen=True)
