@@ -1,5 +1,14 @@
 """The networks of the zoo; importing this package registers them all."""
 
-from featherweight.zoo.networks import resnet_cifar, small_cnn
+from featherweight.zoo.networks import (
+    lenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    resnet_cifar,
+    small_cnn,
+    vgg,
+    vit,
+)
 
-__all__ = ["resnet_cifar", "small_cnn"]
+__all__ = ["lenet", "mobilenet_v1", "mobilenet_v2", "resnet", "resnet_cifar", "small_cnn", "vgg", "vit"]

@@ -1,0 +1,111 @@
+"""A small vision transformer (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929), pre-norm.
+
+Each block is ``x + attention(norm1(x))``, then ``x + mlp(norm2(x))``; queries, keys and values come from one
+linear layer, whose outputs are ordered (3, heads, width of a head).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featherweight.errors import SettingError
+from featherweight.zoo._registry import networks
+from featherweight.zoo.networks._init import check_images, check_positive
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; ``(n, tokens, dim) -> (n, tokens, dim)``."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.unbind(0)  # each (n, heads, tokens, dim / heads)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention and a two-layer perceptron, each with its norm and shortcut; keeps ``(n, tokens, dim)``."""
+
+    def __init__(self, dim: int, heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer; ``(n, in_channels, image_size, image_size) -> (n, classes)``.
+
+    Args:
+        in_channels: channels of an image.
+        classes: number of outputs.
+        image_size: height and width of an image, pixels; a multiple of ``patch``.
+        patch: height and width of a patch, pixels.
+        dim: width of a token; a multiple of ``heads``.
+        depth: number of blocks.
+        heads: attention heads of a block.
+
+    Raises:
+        SettingError: the sizes do not divide each other.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 10,
+        image_size: int = 28,
+        *,
+        patch: int = 4,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        check_positive(in_channels=in_channels, classes=classes, image_size=image_size)
+        check_positive(patch=patch, dim=dim, depth=depth, heads=heads)
+        if image_size % patch:
+            raise SettingError(f"image_size must be a multiple of patch = {patch}, got {image_size}.")
+        if dim % heads:
+            raise SettingError(f"dim must be a multiple of heads = {heads}, got {dim}.")
+        self.in_channels, self.image_size = in_channels, image_size
+        self.patch_embed = nn.Conv2d(in_channels, dim, patch, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch) ** 2, dim))
+        self.blocks = nn.Sequential(*(Block(dim, heads, mlp_dim=4 * dim) for _ in range(depth)))
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, classes)
+        self._init()
+
+    def _init(self) -> None:
+        """Draw weights from a normal cut off at two standard deviations of 0.02, as the paper's code does."""
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_images(x, self.in_channels, self.image_size)
+        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), patches), 1) + self.pos_embed
+        return self.head(self.norm(self.blocks(tokens))[:, 0])
+
+
+@networks.register("vit_tiny")
+def vit_tiny(in_channels: int = 1, classes: int = 10, image_size: int = 28) -> VisionTransformer:
+    """A vision transformer of four blocks, 0.8M parameters."""
+    return VisionTransformer(in_channels, classes, image_size)
