@@ -107,7 +107,6 @@ def run_prune(request: Request, json_file: Path | None) -> None:
     pruned = _pruned(model, request, batches, run_dir)
     _check(pruned, request)
     report, measured, nonzero = _written(pruned, request, batches, before)
-    lines = left_alone_lines(left_alone)
     record = PruneRecord(
         model=request.model,
         sparsity=Masks.from_zeros(pruned, request.skip).sparsity,
@@ -119,9 +118,9 @@ def run_prune(request: Request, json_file: Path | None) -> None:
         bytes_dense=report.dense_bytes,
         bytes_compact=report.file_bytes,
         out=str(request.out),
-        left_alone=tuple(lines),
+        left_alone=tuple((left.name, left.reason) for left in left_alone),
     )
-    _tell(record, measured, lines)
+    _tell(record, measured, left_alone_lines(left_alone))
     split = measured.split if measured else None
     write_json(json_file, cast("dict[str, Any]", json.loads(record.to_json())) | {"accuracy_split": split})
     shutil.rmtree(run_dir, ignore_errors=True)
