@@ -177,3 +177,12 @@ def test_an_array_checks_itself():
         Array.of(np.zeros(2, "c16"))
     with pytest.raises(DtypeError, match="NumPy has no BF16"):
         Array("BF16", (1,), np.zeros(2, np.uint8)).numpy()
+
+
+def test_the_report_prints_sizes_and_their_ratio(tmp_path):
+    values = np.zeros(100_000, np.float32)
+    values[::10] = np.random.default_rng(0).normal(size=10_000)
+    report = artifact.write(tmp_path / "a.safetensors", {"w": artifact.Array.of(values)})
+    ratio = 400_000 / report.file_bytes
+    assert f"{report.file_bytes:,} bytes, {ratio:.1f}x fewer than the 400,000 bytes" in str(report)
+    assert "90.0% of 100,000 are zero" in str(report)

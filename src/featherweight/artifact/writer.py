@@ -51,6 +51,14 @@ class WriteReport:
     negative_zeros: int
     unrounded: tuple[str, ...]
 
+    def __str__(self) -> str:
+        ratio = self.dense_bytes / self.file_bytes
+        zeros = 1 - self.nonzeros / self.elements if self.elements else 0.0
+        return (
+            f"{self.path}: {self.file_bytes:,} bytes, {ratio:.1f}x fewer than the {self.dense_bytes:,} bytes "
+            f"of the dense values ({zeros:.1%} of {self.elements:,} are zero)"
+        )
+
 
 def write(
     path: str | os.PathLike[str],
