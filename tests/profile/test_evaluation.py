@@ -1,5 +1,7 @@
 """Accuracy: exact, in every form of batch and output, and without side effects."""
 
+from collections import UserDict, namedtuple
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,31 @@ def test_restores_the_mode_when_it_fails():
     with pytest.raises(RuntimeError):
         fw.evaluate(model, [(torch.eye(10), torch.arange(10))])
     assert model.training
+
+
+def test_batches_of_other_mappings_and_named_tuples():
+    Pair = namedtuple("Pair", ["inputs", "targets"])
+    x, y = identity_data().tensors
+    assert fw.evaluate(nn.Identity(), [Pair(x, y)]) == pytest.approx(0.7)
+    assert fw.evaluate(WithLabels(), [UserDict(x=x, labels=y)]) == pytest.approx(0.7)
+
+
+def test_what_the_model_keeps_stays_fit_for_training():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(10, 10)
+            self.scale = None
+
+        def forward(self, x):
+            if self.scale is None:
+                self.scale = x.mean() * 0 + 2
+            return self.fc(x) * self.scale
+
+    model = Keeping()
+    fw.evaluate(model, [identity_data().tensors])
+    model(torch.eye(10)).sum().backward()
+    assert model.fc.weight.grad is not None
 
 
 def test_nan_outputs_are_wrong_not_right():

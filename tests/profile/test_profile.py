@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 import featherweight as fw
 from featherweight.errors import ModelError, SettingError
+from featherweight.profile.macs import _recurrent_stack, count_macs
+from featherweight.zoo import build
 
 
 class Attention(nn.Module):
@@ -56,6 +58,76 @@ def test_fused_attention_layers_hide_nothing():
 def test_recurrent_and_embedding_layers():
     model = nn.Sequential(nn.Embedding(20, 8), nn.LSTM(8, 6, batch_first=True))
     assert macs(model, torch.randint(0, 20, (2, 5))) == {"0": 0, "1": 10 * (8 * 24 + 6 * 24)}
+
+
+def test_bidirectional_stacked_and_gated_recurrent_layers():
+    steps, both = 10, 2
+    stacked = nn.LSTM(8, 6, num_layers=2, bidirectional=True)
+    assert macs(stacked, torch.randn(5, 2, 8)) == {"": steps * both * 4 * ((8 * 6 + 36) + (12 * 6 + 36))}
+    assert macs(nn.GRU(8, 6), torch.randn(5, 2, 8)) == {"": steps * 3 * (8 * 6 + 36)}
+    weights = [torch.empty(24, 8), torch.empty(24, 6), torch.empty(24), torch.empty(24)]
+    assert _recurrent_stack(torch.empty(5, 2, 8), weights, 4) == 2 * steps * (24 * 8 + 24 * 6)  # as on a GPU
+
+
+def test_vectors_and_bilinear_forms():
+    class Vectors(nn.Module):
+        def forward(self, matrix, vector):
+            return torch.addmv(vector, matrix, matrix @ vector) @ vector
+
+    assert macs(Vectors(), torch.randn(4, 4), torch.randn(4)) == {"": 16 + 16 + 4}
+    assert macs(nn.Bilinear(3, 4, 5), torch.randn(2, 3), torch.randn(2, 4)) == {"": 2 * 5 * (3 * 4 + 4)}
+
+
+def test_work_of_a_module_that_is_not_registered_counts_where_it_is_called():
+    class Hiding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden = [nn.Linear(4, 4)]
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(self.hidden[0](x))
+
+    assert macs(Hiding(), torch.randn(3, 4)) == {"": 3 * 16, "fc": 3 * 8}
+
+
+def test_a_module_used_twice_does_its_work_twice():
+    layer = nn.Linear(4, 4)
+    assert macs(nn.Sequential(layer, nn.ReLU(), layer), torch.randn(3, 4)) == {"0": 2 * 3 * 16}
+
+
+def test_a_compiled_part_is_seen_through_and_keeps_its_name():
+    model = nn.Sequential(torch.compile(nn.Linear(4, 4), backend="eager"), nn.Linear(4, 2))
+    assert macs(model, torch.randn(3, 4)) == {"0": 48, "1": 24}
+
+
+def test_operators_that_are_not_known_are_named():
+    @torch.library.custom_op("featherweight_tests::mystery", mutates_args=())
+    def mystery(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return mystery(x)
+
+    found = fw.profile(Model(), torch.randn(2, 2), repeats=2)
+    assert found.uncounted == ("featherweight_tests::mystery",)
+    assert "featherweight_tests::mystery" in str(found)
+    assert fw.profile(nn.Linear(2, 2), torch.randn(2, 2), repeats=2).uncounted == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("resnet18", 1_814_073_344), ("resnet50", 4_089_184_256), ("mobilenet_v2", 300_774_272)],
+)
+def test_published_macs_of_imagenet_networks(name, published):
+    """Those of convolution and linear layers on one image of 224x224, without computing anything."""
+    with torch.device("meta"):
+        model, images = build(name, in_channels=3, classes=1000).eval(), torch.empty(1, 3, 224, 224)
+    with torch.no_grad():
+        by_module, uncounted = count_macs(model, lambda: model(images))
+    assert sum(by_module.values()) == published
+    assert not uncounted
 
 
 def test_counts_bytes_and_totals():
@@ -114,6 +186,34 @@ def test_a_failing_forward_names_the_module_and_restores():
         fw.profile(model, torch.randn(2, 4))
     assert model.training
     assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_what_the_model_keeps_stays_fit_for_training():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.scale = None
+
+        def forward(self, x):
+            if self.scale is None:
+                self.scale = x.mean() * 0 + 2
+            return self.fc(x) * self.scale
+
+    model = Keeping()
+    fw.profile(model, torch.randn(2, 2), repeats=2)
+    model(torch.randn(2, 2)).sum().backward()
+    assert model.fc.weight.grad is not None
+
+
+def test_parameters_without_values():
+    with torch.device("meta"):
+        model = nn.Linear(4, 4)
+    assert fw.count_params(model, nonzero=False) == 20
+    with pytest.raises(ModelError, match=r"'weight' is on the meta device.*nonzero=False"):
+        fw.count_params(model)
+    with pytest.raises(ModelError, match="has no shape yet"):
+        fw.profile(nn.LazyLinear(3), torch.randn(2, 4))
 
 
 def test_settings():

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
 from featherweight.core.prunable import unwrap
@@ -44,9 +45,9 @@ def evaluate(
     total = count = 0.0
     inner.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: what the model keeps must stay fit for training
             for batch in batches:
-                part = objective.metric(*objective.outputs(inner, _to(batch, where)))
+                part = objective.metric(*objective.outputs(inner, send_to_device(batch, where)))
                 total, count = total + float(part[0]), count + float(part[1])
     finally:
         for module in training:
@@ -62,13 +63,3 @@ def _device(model: nn.Module, device: str | torch.device | None) -> torch.device
     if device is not None and torch.device(device).type != here.type:
         raise ModelError(f"The model is on {here}, not on {device}: move it with model.to({str(device)!r}).")
     return here
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {name: _to(value, device) for name, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(_to(value, device) for value in batch)
-    return batch

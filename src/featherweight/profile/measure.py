@@ -14,42 +14,48 @@ from featherweight.core.prunable import unwrap
 from featherweight.errors import ModelError, SettingError
 from featherweight.profile.latency import time_forward, time_layers
 from featherweight.profile.macs import count_macs
+from featherweight.profile.params import check_has_values
 from featherweight.profile.records import LayerProfile, Profile
 
 
 def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup: int = 3) -> Profile:
     """Measure a network on example inputs, in evaluation mode without gradients.
 
+    A row a module that has parameters of its own or multiplies: convolution, linear, attention, recurrent
+    and embedding layers, norms.
+
     Args:
         model: the network; its training mode is as before afterwards. Of a compiled or data-parallel
             one, the module inside is measured.
-        example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments.
+        example_inputs: on the model's device; a tensor, a tuple of positional arguments or a mapping of
+            keyword arguments.
         repeats: forward passes that are timed, at least 2.
         warmup: passes before that.
 
     Raises:
         SettingError: ``repeats`` or ``warmup`` is too small.
-        ModelError: the forward pass fails; names the module that it failed in.
+        ModelError: the forward pass fails, naming the module that it failed in; or parameters have no values.
     """
     if repeats < 2 or warmup < 0:
         raise SettingError(f"repeats is at least 2 and warmup at least 0, got {repeats} and {warmup}.")
     inner = unwrap(model)
+    check_has_values(inner)
     forward = _caller(inner, example_inputs)
     training = [module for module in inner.modules() if module.training]
     device = _device(inner)
     inner.eval()
     try:
-        with torch.no_grad():
-            _check_runs(inner, forward)
-            macs = count_macs(inner, forward)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: what the model keeps must stay fit for training
+            with torch.compiler.set_stance("force_eager"):  # the hooks would be compiled into parts that are
+                _check_runs(inner, forward)
+                macs, uncounted = count_macs(inner, forward)
+                layers = time_layers(inner, forward, device, repeats)
             latency = time_forward(forward, device, repeats, warmup)
-            layers = time_layers(inner, forward, device, repeats)
     finally:
         for module in training:
             module.training = True
     rows = tuple(_rows(inner, macs, layers))
-    return Profile(rows, latency, _batch(example_inputs), _machine(device))
+    return Profile(rows, latency, _batch(example_inputs), _machine(device), uncounted)
 
 
 def _caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
@@ -103,7 +109,7 @@ def _rows(model: nn.Module, macs: dict[str, int], latencies: dict[str, Any]) -> 
         seen.update(map(id, [*params, *buffers]))
         if params or macs.get(name):
             row = LayerProfile(
-                name,
+                name.replace("._orig_mod", ""),  # of a compiled part
                 type(module).__name__,
                 params=sum(p.numel() for p in params),
                 nonzeros=sum(int(torch.count_nonzero(p.detach())) for p in params),

@@ -66,13 +66,16 @@ class Profile:
         layers: a row a layer, in the order of the model's modules.
         latency: of the whole forward pass, timed without the rows' hooks.
         batch: first dimension of the example inputs.
-        machine: processor, threads, torch version, precision.
+        machine: processor, threads, torch version.
+        uncounted: operators that may multiply and are not known, such as those of quantised layers; they
+            count no MACs.
     """
 
     layers: tuple[LayerProfile, ...]
     latency: Latency
     batch: int
     machine: dict[str, str]
+    uncounted: tuple[str, ...] = ()
 
     @property
     def params(self) -> int:
@@ -108,7 +111,8 @@ class Profile:
         table.add_row("total", f"batch {self.batch}", *_cells(self, self.latency), style="bold")
         about = ", ".join(f"{name} {value}" for name, value in self.machine.items())
         spread = f"{self.latency.low:.2f}-{self.latency.high:.2f} ms (quartiles of {self.latency.repeats})"
-        table.caption = f"total {spread}; {about}"
+        missing = f"; MACs not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        table.caption = f"total {spread}; {about}{missing}"
         return table
 
     def __str__(self) -> str:
