@@ -150,6 +150,36 @@ def test_mobilenet_v2_adds_its_input_where_shapes_allow():
     assert (len(shortcuts), sum(shortcuts)) == (17, 10)
 
 
+@pytest.mark.parametrize(
+    ("name", "block", "last_norm", "after"),
+    [
+        ("resnet18", "layer1.1", "bn2", F.relu),
+        ("resnet50", "layer1.1", "bn3", F.relu),
+        ("mobilenet_v2", "features.3", "conv.3", lambda x: x),
+    ],
+)
+def test_a_block_adds_its_input(name, block, last_norm, after):
+    """With its last norm at zero a block returns its input, and passes the whole gradient back to it."""
+    module = small(name).eval().get_submodule(block)
+    nn.init.zeros_(module.get_submodule(last_norm).weight)
+    x = torch.randn(1, next(module.parameters()).shape[1], 4, 4).requires_grad_()
+    y = module(x)
+    assert torch.equal(y, after(x))
+    y.sum().backward()
+    assert torch.equal(x.grad, (y != 0).float())
+
+
+def test_a_shortcut_of_another_shape_passes_gradients():
+    module = small("resnet18").eval().get_submodule("layer2.0")
+    nn.init.zeros_(module.bn2.weight)
+    x = torch.randn(1, 64, 4, 4).requires_grad_()
+    y = module(x)
+    assert torch.equal(y, F.relu(module.downsample(x)))
+    y.sum().backward()
+    assert x.grad is not None
+    assert (x.grad != 0).any()
+
+
 def test_mobilenet_v1_width():
     half = networks["mobilenet_v1"](in_channels=3, classes=1000, width=0.5)
     assert sum(p.numel() for p in half.parameters()) == 1_331_592  # 1.3M in table 7 of the paper

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version, from files that the test writes; smaller records, so that it takes no seconds."""
+"""CIFAR-10's binary version, from files that the test writes; smaller records, so that it is quick."""
 
 from __future__ import annotations
 

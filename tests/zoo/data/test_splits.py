@@ -25,6 +25,20 @@ def test_an_epoch_can_be_had_again_and_differs_from_another() -> None:
     assert not torch.equal(first, other)
 
 
+def test_augmentation_depends_on_seed_and_first_index_alone() -> None:
+    """What was drawn before has no part in it, so that a resumed run sees what it would have seen."""
+    part = toy().train
+    images = part.images[:8]
+    torch.manual_seed(1)
+    first = part._augmented(images, first=5)
+    part._augmented(images, first=6)
+    torch.manual_seed(2)
+    assert torch.equal(part._augmented(images, first=5), first)
+    assert not torch.equal(part._augmented(images, first=6), first)
+    part.seed = 1
+    assert not torch.equal(part._augmented(images, first=5), first)
+
+
 def test_validation_and_test_are_as_they_are() -> None:
     splits = toy()
     for part in (splits.validation, splits.test):
