@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("artifact", "errors", "schedules", "sparsity", "training", "zoo")  # the others are names in modules
+# These are modules; the others are names in modules.
+_MODULES = ("artifact", "errors", "schedules", "sparsity", "training", "zoo")
 _HOME = {
     "Masks": "featherweight.sparsity",
     "Profile": "featherweight.profile",

@@ -21,6 +21,13 @@ def test_ramp_updates_every_so_often_and_at_the_end():
     assert [s for s in range(20) if schedule.updates_at(s)] == [3, 7, 11, 12]
 
 
+def test_without_every_a_ramp_takes_a_hundred_updates():
+    schedule = Cubic(begin=0, end=1000)
+    assert schedule.is_planned
+    assert [s for s in range(2000) if schedule.updates_at(s)] == list(range(0, 1001, 10))
+    assert [s for s in range(99) if Cubic(begin=0, end=5).updates_at(s)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_iterative_removes_the_same_fraction_each_round():
     schedule = Iterative(begin=0, end=20, rounds=3)
     assert [s for s in range(30) if schedule.updates_at(s)] == [0, 10, 20]

@@ -40,7 +40,9 @@ class Schedule(ABC):
         return self.begin
 
     def _times(self) -> list[str]:
-        return [field.name for field in fields(self) if field.name in ("begin", "end", "every")]
+        """Return the names of the times that are set."""
+        times = [field.name for field in fields(self) if field.name in ("begin", "end", "every")]
+        return [name for name in times if getattr(self, name) is not None]
 
     @property
     def is_planned(self) -> bool:
@@ -80,12 +82,12 @@ class Ramp(Schedule):
     Attributes:
         begin: when sparsity starts to grow from the initial one.
         end: when it reaches the target.
-        every: time between updates of the masks.
+        every: time between updates of the masks; None: a hundredth of the way, and at least a step.
     """
 
     begin: Time = 0
     end: Time = 0.5
-    every: Time = 0.01
+    every: Time | None = None
 
     @property
     def finish(self) -> Time:
@@ -94,7 +96,8 @@ class Ramp(Schedule):
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks are computed anew after ``step`` steps."""
-        begin, end, every = int(self.begin), int(self.end), int(self.every)
+        begin, end = int(self.begin), int(self.end)
+        every = int(self.every) if self.every is not None else max(1, (end - begin) // 100)
         return step == end or (begin <= step < end and (step - begin) % every == 0)
 
 
