@@ -1,4 +1,4 @@
-"""The demo's before and after, a line an axis: what the table in the terminal and the one in the page show."""
+"""The demo's before and after, a line an axis: what both the terminal's table and the page's show."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Line:
     before: str
     after: str
     change: str
+    chosen: bool = False  # the method that the demo is about
 
 
 _PRUNED = "accuracy, fine-tuned while pruned"
@@ -39,7 +40,7 @@ def demo_table(record: DemoRecord) -> Table:
     table = Table("", *right, "change", title=title, title_justify="left", title_style="bold")
     for lines in comparison(record):
         for line in lines:
-            style = "bold" if line.what == _PRUNED else None
+            style = "bold" if line.chosen else None
             table.add_row(line.what, line.before, line.after, line.change, style=style)
         table.add_section()
     table.caption = escape(check_line(record))
@@ -90,6 +91,7 @@ def _accuracy_lines(record: DemoRecord) -> tuple[Line, ...]:
             percent(dense),
             percent(after),
             f"{points(dense, after)} of accuracy on {record.test_examples:,} test images",
+            what == _PRUNED,
         )
         for what, after in named.items()
         if after is not None

@@ -3,33 +3,80 @@
 from __future__ import annotations
 
 import os
+import re
 
+from featherweight import __version__
 from featherweight.artifact.atomic import replacing
 from featherweight.report import plots
+from featherweight.report.comparison import check_line, comparison
+from featherweight.report.plots import _canvas
 from featherweight.report.records import DemoRecord
-from featherweight.report.tables import demo_rows
+from featherweight.report.words import percent, points, times_fewer
+
+_VARIABLES = {
+    _canvas.INK: "var(--ink)",
+    _canvas.FAINT: "var(--line)",
+    _canvas.GROUND: "var(--ground)",
+} | {colour: f"var(--c{number})" for number, colour in enumerate(_canvas.COLOURS)}
 
 
 def demo_page(record: DemoRecord) -> str:
-    """Return the demo's report as an HTML page."""
+    """Return the demo's report as an HTML page; needs matplotlib and jinja2.
+
+    Raises:
+        ModuleNotFoundError: they are not installed; ``featherweight[torch]`` brings them.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # Pictures are SVG of our own making and go in as they are; every other value is escaped.
+    # Pictures are SVG of our own making, escaped by matplotlib, and go in as they are; all else is escaped.
     environment = Environment(
         loader=PackageLoader("featherweight.report", "templates"), autoescape=True, undefined=StrictUndefined
     )
+    environment.filters["percent"] = percent
     return environment.get_template("demo.html").render(
         record=record,
-        rows=demo_rows(record),
-        accuracy=plots.accuracy_against_weights(record.curves, record.sparsity),
-        sparsity=plots.layer_sparsity(record.layers),
-        histograms=plots.weight_histograms(record.histograms),
-        bytes=plots.bytes_by_coding(record.codings),
+        version=__version__,
+        headlines=headlines(record),
+        sections=comparison(record),
+        check=check_line(record),
+        pictures={name: themed(svg) for name, svg in _pictures(record).items()},
     )
 
 
 def write_page(record: DemoRecord, path: str | os.PathLike[str]) -> None:
-    """Write the demo's report to ``path``, whole or not at all."""
+    """Write the demo's report to ``path``, whole or not at all.
+
+    Raises:
+        ArtifactError: it cannot be written there.
+    """
     page = demo_page(record)
     with replacing(path, "w") as file:
         file.write(page)
+
+
+def headlines(record: DemoRecord) -> list[tuple[str, str]]:
+    """Return the figures at the top of the page, each with the name of its axis."""
+    dense = record.bytes_dense
+    change = points(record.dense_accuracy, record.pruned_accuracy).removesuffix(" points")
+    return [
+        (times_fewer(1, 1 - record.sparsity), "fewer nonzero prunable weights"),
+        (times_fewer(dense, record.bytes_compact), "fewer bytes on disk (fp32, lossless)"),
+        (times_fewer(dense, record.bytes_compact_fp16), "fewer bytes on disk (fp16, against fp32)"),
+        (change, f"points of accuracy on {record.test_examples:,} test images"),
+    ]
+
+
+def themed(svg: str) -> str:
+    """Replace the colours of a picture by the page's, which follow its light or dark scheme."""
+    colour = re.compile("|".join(_VARIABLES))
+    in_styles = re.compile(r'style="[^"]*"')
+    return in_styles.sub(lambda style: colour.sub(lambda c: _VARIABLES[c[0]], style[0]), svg)
+
+
+def _pictures(record: DemoRecord) -> dict[str, str]:
+    return {
+        "accuracy": plots.accuracy_against_weights(record.curves, record.sparsity),
+        "layers": plots.layer_sparsity(record.layers),
+        "histograms": plots.weight_histograms(record.histograms),
+        "codings": plots.bytes_by_coding(record.codings),
+    }

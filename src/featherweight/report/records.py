@@ -1,103 +1,55 @@
-"""What is reported, as plain data: no tensors, no models; to and from JSON."""
+"""The record of a demo: everything that its table and its page show."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
+from featherweight.errors import ArtifactError, SettingError
+from featherweight.report import _check
+from featherweight.report.pieces import CodingBytes, Curve, Histogram, LayerSparsity
 
-class _Json:
-    def to_json(self) -> str:
-        """Return the record as a JSON object."""
-        return json.dumps(asdict(self), indent=1)  # pyright: ignore[reportArgumentType] - always a dataclass
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Accuracy against the weights that are left, of one method.
-
-    Attributes:
-        label: name of the method.
-        kept: fraction of the prunable weights that are left, 0..1, one a point.
-        accuracy: of each point, 0..1.
-        split: which examples it was measured on.
-        examples: how many.
-        note: what a point is.
-    """
-
-    label: str
-    kept: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    split: str
-    examples: int
-    note: str
+_PIECES: dict[str, Any] = {
+    "curves": Curve,
+    "layers": LayerSparsity,
+    "histograms": Histogram,
+    "codings": CodingBytes,
+}
 
 
 @dataclass(frozen=True)
-class LayerSparsity:
-    """How many weights of a layer are left: ``kept`` of ``numel``."""
-
-    name: str
-    numel: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Weights of a layer before and after, zeros left out.
-
-    Attributes:
-        name: of the layer.
-        edges: of the bins, one more than bins.
-        before: weights in each bin in the dense network.
-        after: weights in each bin in the pruned network.
-    """
-
-    name: str
-    edges: tuple[float, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CodingBytes:
-    """What the same network takes in one way of writing it down."""
-
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class DemoRecord(_Json):
-    """Everything that the demo found.
+class DemoRecord:
+    """What a demo did and found; see ``featherweight demo``.
 
     Attributes:
         network: name of the network.
         data: name of the data set.
-        dense_accuracy: of the network as it came, on the test examples, 0..1.
-        pruned_accuracy: pruned progressively while fine-tuned.
-        oneshot_accuracy: pruned at once by magnitude, not trained further.
-        random_accuracy: pruned at once at random, not trained further.
-        oneshot_finetuned_accuracy: pruned at once by magnitude and fine-tuned as long; None: not run.
-        sparsity: fraction of the prunable weights that are zero, 0..1.
+        dense_accuracy: of the network before pruning, on the test split, 0..1 (so are the next four).
+        pruned_accuracy: pruned while fine-tuning.
+        oneshot_accuracy: pruned by magnitude in one step, not fine-tuned.
+        random_accuracy: pruned at random in one step, not fine-tuned.
+        oneshot_finetuned_accuracy: pruned in one step, then fine-tuned; None where that was not run.
+        sparsity: fraction of the prunable weights that is zero, 0..1.
         params: parameters of the network.
-        nonzero: parameters of the pruned network that are not zero.
-        bytes_dense: of the dense fp32 values.
-        bytes_compact: of the compact file, fp32, lossless.
+        nonzero: of these, those that are not zero after pruning.
+        bytes_dense: of the tensors of the network, dense fp32.
+        bytes_compact: of the compact file, fp32, which loads bit for bit.
         compact_file: its path.
-        test_examples: number of test examples.
-        validation_examples: number of validation examples.
+        test_examples: in the test split.
+        validation_examples: in the validation split, on which every choice was made.
         bytes_compact_fp16: of the compact file with fp16 values.
-        seconds: by phase, and "total".
+        seconds: wall-clock seconds by phase.
         epochs: of fine-tuning.
         seed: of everything random.
-        machine: what it ran on.
-        identical_predictions: whether a fresh process predicts the same from the file, bit for bit.
-        curves: accuracy against remaining weights.
+        machine: processor, threads, versions.
+        identical_predictions: whether a fresh process predicts the same from the compact file.
+        curves: accuracy against the weights that remain.
         layers: what each layer keeps.
-        histograms: the weights before and after.
-        codings: bytes of the pruned network under each coding.
+        histograms: weights of each layer, before and after.
+        codings: bytes under each way of writing.
+
+    Raises:
+        SettingError: a value is out of range.
     """
 
     network: str
@@ -121,74 +73,37 @@ class DemoRecord(_Json):
     seed: int
     machine: dict[str, str]
     identical_predictions: bool
-    curves: tuple[Curve, ...] = ()
-    layers: tuple[LayerSparsity, ...] = ()
-    histograms: tuple[Histogram, ...] = ()
-    codings: tuple[CodingBytes, ...] = ()
+    curves: tuple[Curve, ...]
+    layers: tuple[LayerSparsity, ...]
+    histograms: tuple[Histogram, ...]
+    codings: tuple[CodingBytes, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned"):
+            _check.fraction(f"{name}_accuracy", getattr(self, f"{name}_accuracy"))
+        _check.fraction("sparsity", self.sparsity)
+        for name in ("params", "bytes_dense", "bytes_compact", "bytes_compact_fp16", "test_examples"):
+            _check.count(name, getattr(self, name), 1)
+        for name in ("nonzero", "validation_examples", "epochs"):
+            _check.count(name, getattr(self, name))
+        if self.nonzero > self.params:
+            raise SettingError(f"nonzero is {self.nonzero:,}, more than the {self.params:,} parameters.")
+
+    def to_json(self) -> str:
+        """Return everything as a JSON object."""
+        return _check.dump(self)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote."""
-        values: dict[str, Any] = json.loads(text)
-        parts = {"curves": Curve, "layers": LayerSparsity, "histograms": Histogram, "codings": CodingBytes}
-        for name, kind in parts.items():
-            values[name] = tuple(kind(**_tuples(item)) for item in values[name])
-        return cls(**values)
+    def from_json(cls, text: str) -> DemoRecord:
+        """Return the record that ``to_json`` wrote.
 
-
-@dataclass(frozen=True)
-class PruneRecord(_Json):
-    """What ``featherweight prune`` did.
-
-    Attributes:
-        model: the network, as it was named.
-        sparsity: fraction of the prunable weights that are zero, 0..1.
-        params: parameters of the network.
-        nonzero: parameters that are not zero afterwards.
-        accuracy_before: 0..1; None: not measured.
-        accuracy_after: 0..1; None: not measured.
-        examples: number of examples that it was measured on; None: not measured.
-        bytes_dense: of the dense fp32 values.
-        bytes_compact: of the file written.
-        out: its path.
-        left_alone: name and reason of each parameter that was not pruned.
-    """
-
-    model: str
-    sparsity: float
-    params: int
-    nonzero: int
-    accuracy_before: float | None
-    accuracy_after: float | None
-    examples: int | None
-    bytes_dense: int
-    bytes_compact: int
-    out: str
-    left_alone: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class InspectRow(_Json):
-    """A tensor of a file.
-
-    Attributes:
-        name: its name.
-        shape: its shape.
-        dtype: its type, and as what it is stored if that differs.
-        nonzeros: values that are not zero.
-        numel: all values.
-        coding: how it is written down.
-        bytes: what it takes in the file.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    nonzeros: int
-    numel: int
-    coding: str
-    bytes: int
-
-
-def _tuples(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in item.items()}
+        Raises:
+            ArtifactError: it is not such a record.
+        """
+        fields = _check.parse(text, "demo's record")
+        try:
+            pieces = {name: tuple(piece(**item) for item in fields[name]) for name, piece in _PIECES.items()}
+            values: dict[str, Any] = {**fields, **pieces}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"Not a demo's record: {error}. Run the demo again with --json.") from error

@@ -1,0 +1,8 @@
+"""Pictures: each a function of records that returns an SVG, complete by itself, on a transparent ground."""
+
+from featherweight.report.plots.accuracy import accuracy_against_weights
+from featherweight.report.plots.codings import bytes_by_coding
+from featherweight.report.plots.histograms import weight_histograms
+from featherweight.report.plots.layers import layer_sparsity
+
+__all__ = ["accuracy_against_weights", "bytes_by_coding", "layer_sparsity", "weight_histograms"]
