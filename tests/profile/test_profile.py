@@ -1,6 +1,8 @@
 """Parameters, MACs and bytes against numbers worked out by hand; functional and fused work is seen."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch.nn import functional as F
 
 import featherweight as fw
 from featherweight.errors import ModelError, SettingError
-from featherweight.profile.macs import _recurrent_stack, count_macs
+from featherweight.profile.formulas import _recurrent_stack
+from featherweight.profile.macs import count_macs
 from featherweight.zoo import build
 
 
@@ -128,6 +131,16 @@ def test_published_macs_of_imagenet_networks(name, published):
         by_module, uncounted = count_macs(model, lambda: model(images))
     assert sum(by_module.values()) == published
     assert not uncounted
+
+
+def test_the_compiler_is_not_imported_for_it():
+    """It takes seconds, several times what measuring a small network takes."""
+    code = (
+        "import sys, torch, featherweight as fw\n"
+        "fw.profile(torch.nn.Linear(2, 2), torch.ones(1, 2), repeats=2)\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_counts_bytes_and_totals():

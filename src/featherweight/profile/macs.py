@@ -9,7 +9,7 @@ quantised layers, of extensions) cannot be counted; their names are returned, so
 
 from __future__ import annotations
 
-import warnings
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
-aten: Any = torch.ops.aten
+from featherweight.profile.formulas import FORMULAS, WITHOUT_MACS
 
 
 def count_macs(model: nn.Module, forward: Callable[[], Any]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -34,37 +34,71 @@ def count_macs(model: nn.Module, forward: Callable[[], Any]) -> tuple[dict[str, 
     Returns:
         MACs by path ("" is the model), and the names of operators that may multiply and are not known.
     """
-    counter, foreign = FlopCounterMode(display=False, custom_mapping=_MORE), _Foreign()
-    with counter, foreign, _unfused(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Using `torch.compile")  # the counter's hooks on compiled parts
+    inside: list[str] = [""]
+    counter = _Counter(inside)
+    with following(model, inside), _unfused(), counter:
         forward()
-    root = type(model).__name__
-    inclusive = {
-        path.removeprefix(root).removeprefix("."): sum(by_operator.values()) // 2
-        for path, by_operator in counter.get_flop_counts().items()
-        if path == root or path.startswith(f"{root}.")
-    }
-    own = {path: macs - _of_children(path, inclusive) for path, macs in inclusive.items()}
-    return own, tuple(sorted(foreign.names))
+    return dict(counter.macs), tuple(sorted(counter.unknown))
 
 
-class _Foreign(TorchDispatchMode):
-    """Collects the names of the operators that are not PyTorch's own."""
+class _Counter(TorchDispatchMode):
+    """Counts each operator where it runs: in the innermost module of ``inside``."""
 
-    def __init__(self) -> None:
+    supports_higher_order_operators = True
+
+    def __init__(self, inside: list[str]) -> None:
         super().__init__()
-        self.names: set[str] = set()
+        self.inside = inside
+        self.macs: dict[str, int] = defaultdict(int)
+        self.unknown: set[str] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # wrapping this mode for the compiler would import the compiler, which takes seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace not in _KNOWN_NAMESPACES:
-            self.names.add(f"{func.namespace}::{func._opname}")
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        operator = getattr(func, "_overloadpacket", func)
+        formula = FORMULAS.get(operator) or flop_registry.get(operator)
+        if formula is None and hasattr(func, "decompose"):
+            with self:  # an operator made of others counts as those
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        if formula is None and func.namespace not in WITHOUT_MACS:
+            self.unknown.add(f"{func.namespace}::{operator.__name__}")
+        out = func(*args, **kwargs)
+        if formula is not None:
+            self.macs[self.inside[-1]] += formula(*args, **kwargs, out_val=out) // 2
+        return out
 
 
-def _of_children(path: str, inclusive: dict[str, int]) -> int:
-    """Return what lies in the nearest modules below ``path`` that were counted."""
-    below = [p for p in inclusive if p != path and (not path or p.startswith(f"{path}."))]
-    return sum(inclusive[p] for p in below if not any(p.startswith(f"{other}.") for other in below))
+@contextmanager
+def following(model: nn.Module, inside: list[str]) -> Generator[None]:
+    """Keep the paths of the modules that are running in ``inside``, the innermost last."""
+    handles: list[Any] = []
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(_entering(inside, name)))
+            handles.append(module.register_forward_hook(_leaving(inside)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _entering(inside: list[str], name: str) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        inside.append(name)
+
+    return hook
+
+
+def _leaving(inside: list[str]) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        inside.pop()
+
+    return hook
 
 
 @contextmanager
@@ -76,67 +110,3 @@ def _unfused() -> Generator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _attention(query: Any, key: Any, value: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """Scores (n, heads, queries, keys) and their product with the values, two operations a MAC."""
-    *outer, queries, width = query.shape
-    keys, out_width = value.shape[-2:]
-    batch = 1
-    for size in outer:
-        batch *= size
-    return 2 * batch * queries * keys * (width + out_width)
-
-
-def _recurrent_layer(x: Any, *weights: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """One direction of one layer: x (time, batch, features) times both weight matrices at each step."""
-    steps = x.shape[0] * x.shape[1]
-    return 2 * steps * sum(w.numel() for w in weights[:2])
-
-
-def _recurrent_stack(
-    x: Any, weights: Any, weight_stride: int, *args: Any, out_val: Any = None, **kwargs: Any
-) -> int:
-    """All layers and directions at once: x (time, batch, features) times every matrix at each step."""
-    steps = x.shape[0] * x.shape[1]
-    return 2 * steps * sum(w.numel() for w in weights if w.ndim == 2)
-
-
-def _matrix_vector(matrix: Any, vector: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    return 2 * matrix.numel()
-
-
-def _add_matrix_vector(
-    x: Any, matrix: Any, vector: Any, *args: Any, out_val: Any = None, **kwargs: Any
-) -> int:
-    return 2 * matrix.numel()
-
-
-def _bilinear(left: Any, weight: Any, right: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """Each row of the batch times the weight (out, left, right), then times the other row."""
-    batch = left.shape[0]
-    return 2 * batch * (weight.numel() + weight.numel() // left.shape[-1])
-
-
-# torch hands these the tensors themselves, where its own formulas get shapes only
-for _formula in (
-    _attention,
-    _recurrent_layer,
-    _recurrent_stack,
-    _matrix_vector,
-    _add_matrix_vector,
-    _bilinear,
-):
-    _formula._get_raw = True  # pyright: ignore[reportFunctionMemberAccess]
-
-_MORE = {
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten.mkldnn_rnn_layer: _recurrent_layer,
-    aten._cudnn_rnn: _recurrent_stack,
-    aten.mv: _matrix_vector,
-    aten.dot: _matrix_vector,
-    aten.vdot: _matrix_vector,
-    aten.addmv: _add_matrix_vector,
-    aten._trilinear: _bilinear,
-}
-_KNOWN_NAMESPACES = ("aten", "prim", "prims", "profiler")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from featherweight.core.prunable import unwrap
 from featherweight.errors import ModelError, SettingError
 from featherweight.profile.latency import time_forward, time_layers
-from featherweight.profile.macs import count_macs
+from featherweight.profile.macs import count_macs, following
 from featherweight.profile.params import check_has_values
 from featherweight.profile.records import LayerProfile, Profile
 
@@ -46,7 +48,7 @@ def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup:
     inner.eval()
     try:
         with torch.no_grad():  # not inference_mode: what the model keeps must stay fit for training
-            with torch.compiler.set_stance("force_eager"):  # the hooks would be compiled into parts that are
+            with _eager():
                 _check_runs(inner, forward)
                 macs, uncounted = count_macs(inner, forward)
                 layers = time_layers(inner, forward, device, repeats)
@@ -56,6 +58,14 @@ def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup:
             module.training = True
     rows = tuple(_rows(inner, macs, layers))
     return Profile(rows, latency, _batch(example_inputs), _machine(device), uncounted)
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Run compiled parts as they were before: hooks inside them would be compiled too.
+
+    Where nothing was compiled the compiler is not imported, which would take seconds.
+    """
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
@@ -69,35 +79,15 @@ def _caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
 def _check_runs(model: nn.Module, forward: Callable[[], Any]) -> None:
     """Run once; on failure say which module it was in."""
     inside: list[str] = []
-    handles: list[Any] = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(_entering(inside, name)))
-        handles.append(module.register_forward_hook(_leaving(inside)))
     try:
-        forward()
+        with following(model, inside):
+            forward()
     except Exception as error:
         where = f"module {inside[-1]!r}" if inside and inside[-1] else "the model's own forward"
         raise ModelError(
             f"The forward pass of {type(model).__name__} fails in {where}: {error}. "
             f"Do example_inputs have the shape and type that it takes?"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _entering(inside: list[str], name: str) -> Callable[..., None]:
-    def hook(*_: Any) -> None:
-        inside.append(name)
-
-    return hook
-
-
-def _leaving(inside: list[str]) -> Callable[..., None]:
-    def hook(*_: Any) -> None:
-        inside.pop()
-
-    return hook
 
 
 def _rows(model: nn.Module, macs: dict[str, int], latencies: dict[str, Any]) -> list[LayerProfile]:
