@@ -1,0 +1,60 @@
+"""Every picture is well-formed SVG, from awkward records too."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from featherweight.report import CodingBytes, Curve, Histogram, LayerSparsity, plots
+from featherweight.report.plots.accuracy import _spread
+
+UGLY = "<b>&$x^$</b> \x00\n\u4e2d"
+MANY = [LayerSparsity(f"blocks.{i}." + "long." * 20 + "weight", 1_000, i) for i in range(60)]
+
+
+def curve(kept, accuracy, label="c"):
+    return Curve(label, kept, accuracy, "validation", 10, "note")
+
+
+PICTURES = {
+    "no curve": (plots.accuracy_against_weights, []),
+    "one point": (plots.accuracy_against_weights, [curve((1.0,), (0.9,))]),
+    "empty curve": (plots.accuracy_against_weights, [curve((), ()), curve((0.5,), (0.5,))]),
+    "none kept": (plots.accuracy_against_weights, [curve((1.0, 0.0), (0.9, 0.1), UGLY)]),
+    "nothing but none kept": (plots.accuracy_against_weights, [curve((0.0,), (0.0,))]),
+    "ten curves": (plots.accuracy_against_weights, [curve((1.0, 0.1), (0.9, 0.9)) for _ in range(10)]),
+    "no layer": (plots.layer_sparsity, []),
+    "nothing kept": (plots.layer_sparsity, [LayerSparsity(UGLY, 10, 0)]),
+    "many layers": (plots.layer_sparsity, MANY),
+    "no histogram": (plots.weight_histograms, []),
+    "empty bins": (plots.weight_histograms, [Histogram(UGLY, (-1e-9, 1e-9), (0,), (0,))]),
+    "many histograms": (plots.weight_histograms, [Histogram(n.name, (0.0, 1.0), (9,), (1,)) for n in MANY[:14]]),
+    "no coding": (plots.bytes_by_coding, []),
+    "no bytes": (plots.bytes_by_coding, [CodingBytes(UGLY, 0), CodingBytes("b", 10**12)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_renders(name):
+    draw, pieces = PICTURES[name]
+    root = ElementTree.fromstring(draw(pieces))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "".join(root.itertext()).strip()
+
+
+def test_what_the_pictures_say():
+    said = "".join(ElementTree.fromstring(plots.layer_sparsity([LayerSparsity("fc", 200, 30)])).itertext())
+    assert "15.0%: 30 of 200" in said
+    said = "".join(
+        ElementTree.fromstring(plots.accuracy_against_weights([curve((1, 0.1), (1, 0.9))])).itertext()
+    )
+    assert "90.0% at 10% of weights" in said
+    sizes = [CodingBytes("dense", 40_000), CodingBytes("gap", 4_000)]
+    assert "4.0 kB, 10.0x fewer bytes" in plots.bytes_by_coding(sizes)
+
+
+def test_labels_are_apart_and_in_order():
+    placed = _spread([0.5, 0.1, 0.1, 0.95])
+    assert placed[1] < placed[2] < placed[0] < placed[3] <= 0.97
+    assert min(b - a for a, b in zip(sorted(placed), sorted(placed)[1:], strict=False)) > 0.16
