@@ -41,7 +41,12 @@ def train(name: str, recipe: Recipe, folder: Path) -> None:
     """Train by ``recipe`` and write ``folder/name.safetensors``."""
     splits = fw.load_data(recipe.data_set)
     torch.manual_seed(recipe.settings.seed)
-    model = build(recipe.network, in_channels=splits.in_channels, classes=len(splits.classes))
+    model = build(
+        recipe.network,
+        in_channels=splits.in_channels,
+        classes=len(splits.classes),
+        image_size=splits.image_size,
+    )
     loaders = loaders_of(splits, recipe.batch_size)
     run = Path("runs") / name
     history = fw.fit(model, loaders.train, loaders.validate, recipe.settings, run_dir=run)
