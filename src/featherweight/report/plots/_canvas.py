@@ -56,7 +56,8 @@ def picture(name: str, height: float, draw: Callable[[Figure], None]) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+    style: Any = _STYLE | {"svg.hashsalt": name}
+    with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's font may have it
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
