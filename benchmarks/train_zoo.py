@@ -32,7 +32,7 @@ class Recipe:
 RECIPES = {
     "fashion_cnn": Recipe("small_cnn", "fashion_mnist", fw.TrainingSettings(epochs=24, learning_rate=0.1)),
     "fashion_resnet20": Recipe(
-        "resnet20", "fashion_mnist", fw.TrainingSettings(epochs=40, learning_rate=0.15)
+        "resnet20", "fashion_mnist", fw.TrainingSettings(epochs=28, learning_rate=0.15)
     ),
 }
 

@@ -9,8 +9,12 @@ import pytest
 
 import featherweight
 from featherweight.cli import anatomy, contents
+from featherweight.cli.choices import choices
 from featherweight.cli.failures import CheckFailed, resumable
 from featherweight.errors import SettingError
+from featherweight.sparsity.allocation import allocations
+from featherweight.sparsity.criteria import criteria
+from featherweight.sparsity.schedules import schedules
 
 
 def test_version(invoke):
@@ -63,6 +67,25 @@ def test_debug_shows_the_traceback(invoke, monkeypatch):
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
     assert result.stderr.endswith("Error: no such thing\n")
+
+
+def test_debug_is_an_option_too(invoke, monkeypatch):
+    monkeypatch.setattr(anatomy, "show_network", raising(SettingError("no such thing")))
+    assert "Traceback" in invoke("--debug", "inspect", "a:b").stderr
+    assert "Traceback" not in invoke("inspect", "a:b").stderr
+
+
+@pytest.mark.parametrize(
+    ("axis", "registry"), [("criteria", criteria), ("allocation", allocations), ("schedules", schedules)]
+)
+def test_help_names_every_method_that_there_is(axis, registry):
+    assert choices(axis).split(", ") == list(registry)
+
+
+def test_help_shows_the_choices(invoke):
+    said = " ".join(invoke("prune", "--help").stdout.replace("│", " ").split())
+    for axis in ("criteria", "allocation", "schedules"):
+        assert f": {choices(axis)}" in said
 
 
 def test_a_failed_check_is_exit_code_1(invoke, monkeypatch):

@@ -17,7 +17,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        with answered():
+        with answered(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
 
@@ -44,6 +44,7 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error too.")] = False,
 ) -> None:
     """Prune a trained PyTorch network to a tenth of its weights, and keep its accuracy."""
 

@@ -1,7 +1,7 @@
 """What a command says, and its exit code, when it cannot do what it was asked.
 
 0 done; 1 a check failed; 2 it cannot be done as asked; 130 interrupted (Ctrl-C).
-``FEATHERWEIGHT_DEBUG=1`` shows the traceback as well.
+``featherweight --debug ...`` or ``FEATHERWEIGHT_DEBUG=1`` shows the traceback as well.
 """
 
 from __future__ import annotations
@@ -28,18 +28,23 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def answered() -> Generator[None]:
-    """Turn the errors of the block into a message on stderr and an exit code; other exceptions are bugs."""
+def answered(debug: bool = False) -> Generator[None]:
+    """Turn the errors of the block into a message on stderr and an exit code; other exceptions are bugs.
+
+    Args:
+        debug: print the traceback too, as ``FEATHERWEIGHT_DEBUG=1`` does.
+    """
+    debug = debug or os.environ.get("FEATHERWEIGHT_DEBUG", "0") not in ("", "0")
     try:
         yield
     except CheckFailed as error:
-        raise _exit(CHECK_FAILED, f"Check failed: {error}") from error
+        raise _exit(CHECK_FAILED, f"Check failed: {error}", debug) from error
     except KeyboardInterrupt as error:
-        raise _exit(INTERRUPTED, str(error) or "Interrupted.") from error
+        raise _exit(INTERRUPTED, str(error) or "Interrupted.", debug) from error
     except (FeatherweightError, ImportError) as error:
         if (message := _message(error)) is None:
             raise
-        raise _exit(CANNOT, message) from error
+        raise _exit(CANNOT, message, debug) from error
 
 
 @contextmanager
@@ -61,8 +66,8 @@ def _message(error: FeatherweightError | ImportError) -> str | None:
     return None
 
 
-def _exit(code: int, message: str) -> typer.Exit:
-    if os.environ.get("FEATHERWEIGHT_DEBUG", "0") not in ("", "0"):
+def _exit(code: int, message: str, debug: bool) -> typer.Exit:
+    if debug:
         traceback.print_exc()
     typer.echo(message, err=True)
     return typer.Exit(code)

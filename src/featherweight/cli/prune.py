@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.choices import choices
 from featherweight.cli.failures import resumable
 
 MODEL_HELP = "module:factory, file.py:factory, or a network of the zoo."
 DATA_HELP = "Returns (train, validate[, test]) loaders; or a data set of the zoo. Without it: no fine-tuning."
+CRITERION_HELP = f"How much a weight matters: {choices('criteria')}."
+ALLOCATION_HELP = f"How many weights each layer keeps: {choices('allocation')}."
+SCHEDULE_HELP = f"When to prune: {choices('schedules')}; with --data only."
 
 
 def prune(
@@ -20,9 +24,9 @@ def prune(
     weights: Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")] = None,
     data: Annotated[str | None, typer.Option(metavar="MODULE:FACTORY", help=DATA_HELP)] = None,
     sparsity: Annotated[float, typer.Option(help="Fraction of the prunable weights to be zero.")] = 0.9,
-    criterion: Annotated[str, typer.Option(help="How much a weight matters.")] = "magnitude",
-    allocation: Annotated[str, typer.Option(help="How many weights each layer keeps.")] = "global",
-    schedule: Annotated[str | None, typer.Option(help="When to prune; with --data only.")] = None,
+    criterion: Annotated[str, typer.Option(help=CRITERION_HELP)] = "magnitude",
+    allocation: Annotated[str, typer.Option(help=ALLOCATION_HELP)] = "global",
+    schedule: Annotated[str | None, typer.Option(help=SCHEDULE_HELP)] = None,
     epochs: Annotated[int | None, typer.Option(help="Of fine-tuning; with --data only.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of fine-tuning; with --data only.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,

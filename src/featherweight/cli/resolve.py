@@ -38,7 +38,7 @@ def call_factory(spec: str, what: str) -> Any:
     except Exception as error:  # whatever the user's own code raises
         raise SettingError(
             f"{what} {spec!r}: calling the factory without arguments failed: {_short(error)}. "
-            f"FEATHERWEIGHT_DEBUG=1 shows where."
+            f"`featherweight --debug ...` shows where."
         ) from error
 
 
@@ -110,7 +110,9 @@ def _search_in(folder: Path) -> None:
 
 
 def _import_failed(spec: str, error: Exception) -> SettingError:
-    return SettingError(f"{spec!r}: importing it failed: {_short(error)}. FEATHERWEIGHT_DEBUG=1 shows where.")
+    return SettingError(
+        f"{spec!r}: importing it failed: {_short(error)}. `featherweight --debug ...` shows where."
+    )
 
 
 def _short(error: Exception) -> str:

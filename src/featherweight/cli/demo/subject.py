@@ -49,8 +49,7 @@ class Subject:
     @property
     def metadata(self) -> dict[str, str]:
         """What a fresh process needs to build the same network, for the compact file."""
-        channels, classes = self.splits.in_channels, len(self.splits.classes)
-        return {"network": self.architecture, "in_channels": str(channels), "classes": str(classes)}
+        return {"network": self.architecture} | {k: str(v) for k, v in _sizes(self.splits).items()}
 
 
 def make_subject(network: str, data: str, seed: int, runs: Path) -> Subject:
@@ -77,6 +76,12 @@ def make_subject(network: str, data: str, seed: int, runs: Path) -> Subject:
     return Subject(network, architecture, model, splits, loaders)
 
 
+def _sizes(splits: Splits) -> dict[str, int]:
+    """Return the arguments of ``build`` for a network that takes these images."""
+    classes = len(splits.classes)
+    return {"in_channels": splits.in_channels, "classes": classes, "image_size": splits.image_size}
+
+
 def _load_splits(data: str) -> Splits:
     try:
         return load_data(data)
@@ -94,7 +99,7 @@ def _train(architecture: str, splits: Splits, loaders: Loaders, seed: int, runs:
     epochs = max(3, min(20, SHOWN // len(splits.train)))
     say(f"No {architecture} comes trained on {splits.name}: training it first, {epochs} epochs.")
     torch.manual_seed(seed)
-    model = build(architecture, in_channels=splits.in_channels, classes=len(splits.classes))
+    model = build(architecture, **_sizes(splits))
     settings = TrainingSettings(epochs=epochs, learning_rate=0.1, seed=seed)
     run_dir = runs / f"{architecture}-{splits.name}-train-{seed}"
     fit(model, loaders.train, loaders.validate, settings, run_dir=run_dir, progress=False)
