@@ -14,29 +14,26 @@ import statistics
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods.runs import METHODS, Run, perform
+from benchmarks.methods.runs import LEVELS, MAIN, METHODS, Run, perform
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.jsonl"
-SPARSITIES = (0.9, 0.8, 0.95, 0.5, 0.98)
 
 
 def wanted(network: str, epochs: int, seeds: int, methods: Iterable[str]) -> Iterator[Run]:
     """Yield all runs of the table, the most telling ones first."""
-    levels = list(enumerate(SPARSITIES))
-    for number, sparsity, seed in [
-        *((n, s, seed) for n, s in levels[:1] for seed in range(seeds)),
-        *((n, s, seed) for seed in range(seeds) for n, s in levels[1:]),
-    ]:
+    main = [(level, seed) for seed in range(seeds) for level in (MAIN, 0.0)]
+    others = [(level, seed) for seed in range(seeds) for level in LEVELS if level != MAIN]
+    for level, seed in main + others:
         for name in methods:
             method = METHODS[name]
-            if (seed and not method.seeded) or (number and not method.prunes):
-                continue
-            level = sparsity if method.prunes else 0.0
-            yield Run(network, name, level, seed, epochs if method.trains else 0)
+            repeats = method.seeded and (method.all_seeds or level in (MAIN, 0.0))
+            if level in method.levels and (repeats or seed == 0):
+                yield Run(network, name, level, seed, epochs if method.trains else 0)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -67,14 +64,13 @@ def perform_all(runs: list[Run], path: Path, workers: int) -> None:
 
 def table(done: list[dict[str, Any]], network: str, epochs: int) -> str:
     """Return test accuracy in per cent as a Markdown table: mean and standard deviation over seeds."""
-    levels = sorted(SPARSITIES)
-    rows = ["| method | " + " | ".join(f"{level:.0%}" for level in levels) + " |", "|---" * 6 + "|"]
+    levels = sorted((0.0, *LEVELS))
+    rows = ["| method | " + " | ".join(f"{level:.0%}" for level in levels) + " |", "|---" * 7 + "|"]
     for name, method in METHODS.items():
-        epochs_run = epochs if method.trains else 0
-        if method.prunes:
-            cells = [_cell(done, Run(network, name, level, 0, epochs_run)) for level in levels]
-        else:
-            cells = ["0%: " + _cell(done, Run(network, name, 0.0, 0, epochs_run)), *("" for _ in levels[1:])]
+        run = Run(network, name, 0.0, 0, epochs if method.trains else 0)
+        cells = [
+            _cell(done, replace(run, sparsity=level)) if level in method.levels else "" for level in levels
+        ]
         rows.append(f"| {method.title} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

@@ -1,7 +1,9 @@
 """One run: a method at one sparsity from one seed, with its accuracy on validation and test.
 
-Every method starts from the same trained network, and every one that trains does so with the same
-settings. The epoch is chosen on the validation split; the test set is read once, at the end.
+Every method but the last starts from the same trained network, and every one that trains does so with the
+same settings. "Small from scratch" has as many parameters as 90% pruning leaves, and is trained for as many
+epochs as the dense network and its fine-tuning together. The epoch is chosen on the validation split; the
+test set is read once, at the end.
 """
 
 from __future__ import annotations
@@ -12,14 +14,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from benchmarks.train_zoo import RECIPES
 from torch import nn
 
 import featherweight as fw
 from featherweight.sparsity.progressive import FINE_TUNING
 from featherweight.sparsity.schedules import Cubic, OneShot
 from featherweight.zoo import default_loaders
+from featherweight.zoo.networks.resnet_cifar import CifarResNet
+from featherweight.zoo.networks.small_cnn import SmallCNN
 
 GRADUAL = Cubic()
+MAIN = 0.9
+LEVELS = (MAIN, 0.8, 0.95, 0.5, 0.98)
+
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "fashion_cnn": lambda: SmallCNN(1, 10, widths=(10, 20, 40, 80)),
+    "fashion_resnet20": lambda: CifarResNet(20, 1, 10, widths=(5, 10, 20)),
+}
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,18 @@ class Method:
         prune: ``(model, run) -> Pruner or None``; None where nothing is left to do while training.
         trains: whether it fine-tunes.
         seeded: whether its result depends on the seed.
-        sparsities: False where it does not prune, and so runs once for all sparsities.
+        levels: the sparsities at which it runs; 0.0 where it does not prune.
+        all_seeds: whether it runs from every seed at every sparsity; else that at MAIN alone.
+        scratch: whether it starts from an untrained small network.
     """
 
     title: str
     prune: Callable[[nn.Module, Run], fw.Pruner | None]
     trains: bool = True
     seeded: bool = True
-    prunes: bool = True
+    levels: tuple[float, ...] = LEVELS
+    all_seeds: bool = True
+    scratch: bool = False
 
 
 def _now(criterion: str) -> Callable[[nn.Module, Run], None]:
@@ -77,10 +93,13 @@ def _while_training(criterion: str, schedule: Any) -> Callable[[nn.Module, Run],
 METHODS = {
     "progressive": Method("progressive magnitude", _while_training("magnitude", GRADUAL)),
     "oneshot_finetuned": Method("one-shot magnitude, fine-tuned", _while_training("magnitude", OneShot())),
-    "random_finetuned": Method("progressive random, fine-tuned", _while_training("random", GRADUAL)),
+    "random_finetuned": Method(
+        "progressive random, fine-tuned", _while_training("random", GRADUAL), all_seeds=False
+    ),
     "oneshot": Method("one-shot magnitude, no training", _now("magnitude"), trains=False, seeded=False),
     "random": Method("one-shot random, no training", _now("random"), trains=False),
-    "dense_finetuned": Method("dense, fine-tuned the same", lambda model, run: None, prunes=False),
+    "dense_finetuned": Method("dense, fine-tuned the same", lambda model, run: None, levels=(0.0,)),
+    "small": Method("small from scratch", lambda model, run: None, levels=(MAIN,), scratch=True),
 }
 
 
@@ -91,13 +110,17 @@ def perform(run: Run) -> dict[str, Any]:
     model = fw.load_model(run.network)
     loaders = default_loaders(model)
     method = METHODS[run.method]
+    if method.scratch:
+        torch.manual_seed(run.seed)
+        model = SMALL[run.network]()
     pruner = method.prune(model, run)
     validation = None
     if method.trains:
-        settings = replace(FINE_TUNING, epochs=run.epochs, seed=run.seed)
-        history = fw.fit(model, loaders.train, loaders.validate, settings, pruner=pruner, progress=False)
+        history = fw.fit(
+            model, loaders.train, loaders.validate, _settings(method, run), pruner=pruner, progress=False
+        )
         validation = history.best.validation
-    if method.prunes:
+    if not method.scratch and run.sparsity:
         (pruner.masks if pruner else fw.Masks.from_zeros(model)).check(model)
     return asdict(run) | {
         "validation": fw.evaluate(model, loaders.validate) if validation is None else validation,
@@ -108,3 +131,10 @@ def perform(run: Run) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
         "torch": torch.__version__,
     }
+
+
+def _settings(method: Method, run: Run) -> fw.TrainingSettings:
+    if not method.scratch:
+        return replace(FINE_TUNING, epochs=run.epochs, seed=run.seed)
+    settings = RECIPES[run.network].settings
+    return replace(settings, epochs=settings.epochs + run.epochs, seed=run.seed)

@@ -37,25 +37,38 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A CIFAR-form residual network; ``(n, in_channels, h, w) -> (n, classes)`` for any h, w >= 4."""
+    """A CIFAR-form residual network; ``(n, in_channels, h, w) -> (n, classes)`` for any h, w >= 4.
 
-    def __init__(self, depth: int, in_channels: int = 3, classes: int = 10) -> None:
+    Args:
+        depth: layers with weights, ``6 n + 2``.
+        in_channels: channels of an image.
+        classes: number of outputs.
+        widths: channels of the three stages.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int = 3,
+        classes: int = 10,
+        widths: tuple[int, int, int] = (16, 32, 64),
+    ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise SettingError(f"depth of a CIFAR ResNet is 6 n + 2 (8, 14, 20, ...), got {depth}.")
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.stages = nn.Sequential(*_stages(blocks=(depth - 2) // 6))
-        self.fc = nn.Linear(64, classes)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.stages = nn.Sequential(*_stages((depth - 2) // 6, widths))
+        self.fc = nn.Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stages(F.relu(self.bn1(self.conv1(x))))
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
 
 
-def _stages(blocks: int) -> Iterator[nn.Module]:
-    channels = 16
-    for width, stride in ((16, 1), (32, 2), (64, 2)):
+def _stages(blocks: int, widths: tuple[int, int, int]) -> Iterator[nn.Module]:
+    channels = widths[0]
+    for width, stride in zip(widths, (1, 2, 2), strict=True):
         first = BasicBlock(channels, width, stride)
         yield nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(blocks - 1)))
         channels = width
