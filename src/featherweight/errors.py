@@ -6,7 +6,8 @@ The tree::
     ├── SettingError          a setting is out of range or of the wrong type       (also a ValueError)
     │   └── UnknownNameError  a name that no registry entry has                     (also a KeyError)
     ├── ModelError            the model given cannot be worked on as asked
-    │   └── MaskError         masks and model (or file) do not fit each other
+    │   ├── MaskError         masks and model (or file) do not fit each other
+    │   └── TraceError        the operations of the model cannot be followed
     ├── DataError             a data set is missing, damaged or of the wrong form
     ├── TrainingError         training cannot start or go on
     │   └── ResumeError       a checkpoint does not belong to this run
@@ -38,6 +39,10 @@ class ModelError(FeatherweightError):
 
 class MaskError(ModelError):
     """Masks and the model, or the file they come from, do not fit each other."""
+
+
+class TraceError(ModelError):
+    """The operations of the model cannot be followed."""
 
 
 class DataError(FeatherweightError):

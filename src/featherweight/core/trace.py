@@ -1,0 +1,247 @@
+"""From a network to a plain graph of its tensors and operations, through ``torch.export``.
+
+The graph is plain data: names, sizes and numbers. Those who follow a dimension, count or rewrite need
+nothing of torch.fx.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from featherweight.errors import TraceError
+
+Example = Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The use of a tensor: ``name`` is a key of ``Graph.shapes``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation.
+
+    Attributes:
+        name: of its node.
+        op: such as "aten.conv2d.default".
+        arguments: by the names of the operation's schema, defaults filled in; a tensor is a Ref, a list
+            of tensors a list of Refs, and a symbolic size the number it had while tracing.
+        outputs: names of the tensors that come out.
+        is_pointwise: whether each entry of the output depends on the entries at the same place only.
+        module: path of the module whose forward it is in, "" for the network itself.
+        module_type: class of that module.
+        source: the line of Python that it comes from, "file:line", "" where that is not known.
+    """
+
+    name: str
+    op: str
+    arguments: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    is_pointwise: bool = False
+    module: str = ""
+    module_type: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as it ran on the example inputs.
+
+    Attributes:
+        calls: the operations in order.
+        shapes: sizes of every tensor.
+        stored: names of tensors that are parameters or buffers of the model, with their state dict names.
+        inputs: names of the tensors that the network was given.
+        outputs: names of the tensors that it returned.
+        program: what torch.export gave, for those who rewrite it.
+    """
+
+    calls: tuple[Call, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    stored: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    program: ExportedProgram = field(repr=False, compare=False)
+
+
+def trace(model: nn.Module, example_inputs: Example) -> Graph:
+    """Return the graph of ``model`` in evaluation mode.
+
+    Args:
+        model: any module that torch.export takes; it is not changed.
+        example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
+
+    Raises:
+        TraceError: torch.export cannot trace it, with its own words.
+    """
+    args, kwargs = _arguments(example_inputs)
+    with _evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(model, args, kwargs, strict=False)
+        except Exception as error:  # torch.export raises a dozen types
+            first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+            raise TraceError(
+                f"torch.export cannot trace {type(model).__name__}: {type(error).__name__}: {first}. "
+                f"torch.export.export(model.eval(), example_inputs, strict=False) shows all of it."
+            ) from error
+    return read_program(program)
+
+
+def read_program(program: ExportedProgram) -> Graph:
+    """Return the plain graph of an exported program."""
+    return _Reader(program).read()
+
+
+def _arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return ((example,) if isinstance(example, Tensor) else tuple(example)), {}
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Generator[None]:
+    """Put every module into evaluation mode, and back into its own afterwards."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+class _Reader:
+    def __init__(self, program: ExportedProgram) -> None:
+        self.program = program
+        self.names: dict[torch.fx.Node, Any] = {}  # what a node is in the plain graph: Ref, number, list
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.calls: list[Call] = []
+
+    def read(self) -> Graph:
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                self._name_value(node)
+            elif node.op == "call_function":
+                self._read_call(node)
+            elif node.op == "get_attr":
+                self.names[node] = None
+        stored, inputs = self._signature()
+        (result,) = (node.args[0] for node in self.program.graph.nodes if node.op == "output")
+        outputs = tuple(dict.fromkeys(ref.name for ref in refs(self._plain(result))))
+        return Graph(tuple(self.calls), self.shapes, stored, inputs, outputs, self.program)
+
+    def _signature(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+        specs = self.program.graph_signature.input_specs
+        stored = {s.arg.name: str(s.target) for s in specs if s.kind in kinds}
+        inputs = tuple(
+            s.arg.name for s in specs if s.kind == InputKind.USER_INPUT and s.arg.name in self.shapes
+        )
+        return stored, inputs
+
+    def _read_call(self, node: torch.fx.Node) -> None:
+        if getattr(node.target, "__name__", "") == "getitem":
+            source, index = self._plain(node.args[0]), cast("int", node.args[1])
+            self.names[node] = source[index] if isinstance(source, list) else source
+            return
+        self._name_value(node)
+        op, arguments = self._signed(node)
+        module, kind = _place(node)
+        self.calls.append(
+            Call(
+                name=node.name,
+                op=op,
+                arguments=arguments,
+                outputs=tuple(ref.name for ref in refs(self.names[node])),
+                is_pointwise=torch.Tag.pointwise in getattr(node.target, "tags", ()),
+                module=module,
+                module_type=kind,
+                source=_source(node),
+            )
+        )
+
+    def _name_value(self, node: torch.fx.Node) -> None:
+        self.names[node] = self._value(node.name, node.meta.get("val"))
+
+    def _value(self, name: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            self.shapes[name] = tuple(_number(size) for size in value.shape)
+            return Ref(name)
+        if isinstance(value, tuple | list):
+            return [self._value(f"{name}.{index}", part) for index, part in enumerate(value)]  # pyright: ignore
+        return _number(value)
+
+    def _signed(self, node: torch.fx.Node) -> tuple[str, dict[str, Any]]:
+        """Return the operation's name and its arguments by name, defaults included."""
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            arguments = {str(index): value for index, value in enumerate(node.args)} | node.kwargs
+            return str(node.target), {key: self._plain(value) for key, value in arguments.items()}
+        arguments: dict[str, Any] = {}
+        for index, argument in enumerate(schema.arguments):
+            if index < len(node.args):
+                arguments[argument.name] = self._plain(node.args[index])
+            elif argument.name in node.kwargs:
+                arguments[argument.name] = self._plain(node.kwargs[argument.name])
+            else:
+                arguments[argument.name] = argument.default_value
+        return str(node.target), arguments
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, torch.fx.Node):
+            return self.names[value]
+        if isinstance(value, tuple | list):
+            return [self._plain(part) for part in value]  # pyright: ignore
+        if isinstance(value, Mapping):
+            return {key: self._plain(part) for key, part in value.items()}  # pyright: ignore
+        return value
+
+
+def refs(value: Any) -> Iterator[Ref]:
+    """Yield the tensors in a possibly nested argument."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from refs(list(value.values()))  # pyright: ignore
+    elif isinstance(value, tuple | list):
+        for part in value:  # pyright: ignore
+            yield from refs(part)
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a symbolic size had while tracing; other values as they are."""
+    hint = getattr(getattr(value, "node", None), "hint", None)
+    return value if hint is None else hint
+
+
+def _place(node: torch.fx.Node) -> tuple[str, str]:
+    stack = node.meta.get("nn_module_stack") or {}
+    path, kind = list(stack.values())[-1] if stack else ("", "")
+    return str(path), kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _source(node: torch.fx.Node) -> str:
+    """Return the innermost line outside torch."""
+    own = str(inspect.getfile(torch)).rpartition("/")[0]
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    places = [line.split(", ") for line in lines if line.startswith("File ")]
+    outside = [place for place in places if own not in place[0]]
+    if not outside:
+        return ""
+    file, line = outside[-1][0], outside[-1][1]
+    return f"{file.removeprefix('File ').strip(chr(34))}:{line.removeprefix('line ')}"

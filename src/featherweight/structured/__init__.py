@@ -1,0 +1,1 @@
+"""Structured pruning: whole channels, heads and layers are removed, and tensors get smaller."""

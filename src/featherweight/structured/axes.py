@@ -1,0 +1,71 @@
+"""Which dimension of which tensor moves with which: the rules, applied to a graph from its inputs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from featherweight.core.trace import Call, Graph, refs
+from featherweight.structured.rules import Axes, Flow, Statistic, rules
+from featherweight.structured.rules.pointwise import pointwise
+from featherweight.structured.units import Units, Why, fixed
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What can be cut in a network.
+
+    Attributes:
+        graph: the network.
+        units: all units.
+        axes: the axes of every tensor of the graph.
+        stored: names of parameters and buffers, each with the name of its tensor in the graph.
+        statistics: means, variances and norms that run over what may be cut.
+        unknown: calls that have no rule: all that they touch is frozen.
+    """
+
+    graph: Graph
+    units: Units
+    axes: Mapping[str, Axes]
+    stored: Mapping[str, str]
+    statistics: tuple[Statistic, ...]
+    unknown: tuple[Call, ...]
+
+
+def trace_axes(graph: Graph) -> Tracing:
+    """Follow every dimension of every tensor through ``graph``."""
+    units = Units()
+    known = {name: _initial(graph, units, name) for name in (*graph.stored, *graph.inputs)}
+    statistics: list[Statistic] = []
+    unknown: list[Call] = []
+    for call in graph.calls:
+        for ref in refs(call.arguments):  # constants of the program, and what is not traced
+            known.setdefault(ref.name, [fixed(size) for size in graph.shapes[ref.name]])
+        flow = Flow(call, units, known, dict(graph.shapes), statistics)
+        outputs = _applied(flow, unknown)
+        known |= dict(zip(call.outputs, outputs, strict=True))
+    for name in graph.outputs:
+        for axis in known.get(name, []):
+            units.freeze(axis, Why("output of the network"))
+    stored = {target: name for name, target in graph.stored.items()}
+    return Tracing(graph, units, known, stored, tuple(statistics), tuple(unknown))
+
+
+def _initial(graph: Graph, units: Units, name: str) -> Axes:
+    """Return new units for a parameter or buffer; a dimension of size 1, or of an input, is never cut."""
+    free = name in graph.stored
+    return [units.fresh(size) if free and size > 1 else fixed(size) for size in graph.shapes[name]]
+
+
+def _applied(flow: Flow, unknown: list[Call]) -> list[Axes]:
+    call = flow.call
+    if not call.outputs:
+        return []
+    if call.op in rules:
+        return rules[call.op](flow)
+    if call.is_pointwise:
+        return pointwise(flow)
+    unknown.append(call)
+    for axes in flow.all_axes():
+        flow.freeze(axes, "an operation without a rule")
+    return [[fixed(size) for size in flow.shape(output)] for output in range(len(call.outputs))]

@@ -1,0 +1,59 @@
+"""Reductions: the reduced dimension is gone, or of size 1.
+
+Sums, means and norms over a dimension that may be cut run over what is left. Where an index that is zero
+counts as much as others (maximum, softmax, sorting), the dimension is not cut.
+"""
+
+from __future__ import annotations
+
+from featherweight.structured.rules._base import Axes, Flow, rule
+from featherweight.structured.units import fixed
+
+
+@rule(
+    "sum.default", "sum.dim_IntList", "mean.default", "mean.dim", "var.default", "var.dim", "var.correction",
+    "std.default", "std.dim", "std.correction", "var_mean.default", "var_mean.dim", "var_mean.correction",
+    "std_mean.correction", "norm.ScalarOpt_dim", "norm.Scalar", "linalg_vector_norm.default",
+)  # fmt: skip
+def statistic(flow: Flow) -> list[Axes]:
+    """A statistic that can run over fewer indices."""
+    order = flow.call.arguments.get("ord", flow.call.arguments.get("p", 2))
+    if order not in {None, 2}:
+        flow.freeze((flow.axes("self")[d] for d in flow.dims()), f"norm of order {order}")
+    flow.reduce(flow["self"], flow.dims())
+    return _without(flow, flow.dims())
+
+
+@rule(
+    "amax.default", "amin.default", "max.default", "min.default", "max.dim", "min.dim", "aminmax.default",
+    "argmax.default", "argmin.default", "prod.default", "prod.dim_int", "logsumexp.default", "median.dim",
+    "any.default", "any.dim", "any.dims", "all.default", "all.dim", "all.dims",
+)  # fmt: skip
+def whole(flow: Flow) -> list[Axes]:
+    """A reduction in which zeros count."""
+    flow.freeze((flow.axes("self")[d] for d in flow.dims()), "reduced as a whole")
+    return _without(flow, flow.dims())
+
+
+def _without(flow: Flow, dims: list[int]) -> list[Axes]:
+    axes = flow.axes("self")
+    kept = [fixed(1) if d in dims else axis for d, axis in enumerate(axes)]
+    if len(flow.shape()) != len(axes):
+        kept = [axis for d, axis in enumerate(axes) if d not in dims]
+    return [list(kept) for _ in flow.call.outputs]
+
+
+@rule(
+    "softmax.int", "log_softmax.int", "_softmax.default", "_log_softmax.default", "cumsum.default",
+    "cumprod.default", "logcumsumexp.default", "sort.default", "sort.stable", "argsort.default",
+    "argsort.stable", "flip.default", "renorm.default", "glu.default",
+)  # fmt: skip
+def along(flow: Flow) -> list[Axes]:
+    """An operation in which the indices of one dimension depend on each other."""
+    dims = flow.dims("dims" if flow.has("dims") else "dim")
+    flow.freeze((flow.axes("self")[d] for d in dims), "its indices depend on each other here")
+    axes = [
+        axis if len(axis) == size else fixed(size)
+        for axis, size in zip(flow.axes("self"), flow.shape(), strict=True)
+    ]
+    return [list(axes) for _ in flow.call.outputs]
