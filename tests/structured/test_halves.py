@@ -13,6 +13,7 @@ from featherweight.structured.axes import trace_axes
 from featherweight.structured.cut import Cut
 from featherweight.structured.groups import find_frozen, find_groups
 from featherweight.structured.rewrite import rewritten
+from featherweight.structured.verify import check, difference
 from featherweight.zoo import build
 
 
@@ -123,6 +124,51 @@ def test_structures_that_products_and_joins_make(network, inputs, seed):
     assert count(small) < 0.6 * count(model)
     with torch.no_grad():
         torch.testing.assert_close(small(inputs), zeroed(model, cut)(inputs), rtol=1e-4, atol=1e-5)
+
+
+class Normed(nn.Module):
+    """Layer, group and RMS norms over dimensions that are cut; the last one is written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 12, 3)
+        self.groups = nn.GroupNorm(3, 12)
+        self.fc = nn.Linear(12, 20)
+        self.layer = nn.LayerNorm(20)
+        self.fc2 = nn.Linear(20, 16)
+        self.scale = nn.Parameter(torch.rand(16))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = F.relu(self.groups(self.conv(x))).mean((2, 3))
+        x = self.fc2(F.gelu(self.layer(self.fc(x))))
+        return self.head(x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.scale)
+
+
+@pytest.mark.parametrize("network", ["norms", "vit_tiny"])
+def test_norms_run_over_what_is_left(network):
+    torch.manual_seed(0)
+    model = Normed() if network == "norms" else build(network, in_channels=1, classes=10)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    size = 8 if network == "norms" else 28
+    inputs = torch.randn(2, 1, size, size)
+    cut = cut_of(model.eval(), inputs)
+    small = rewritten(cut)
+    assert count(small) < 0.5 * count(model)
+    assert check(cut, small, inputs) < 1e-5
+    with torch.no_grad():
+        assert difference(zeroed(model, cut)(inputs), small(inputs)) > 1e-3  # plain zeros do count
+
+
+def test_a_wrong_cut_is_found():
+    model = build("small_cnn").eval()
+    inputs = torch.randn(2, 1, 28, 28)
+    cut = cut_of(model, inputs)
+    small = rewritten(cut)
+    assert check(cut, small, inputs) < 1e-5
+    small.get_parameter("convs.1.weight").data.mul_(-1)
+    assert check(cut, small, inputs) > 1e-2
 
 
 def test_heads_and_their_channels_are_two_groups():

@@ -1,0 +1,102 @@
+"""The naive reference: the whole network, with everything that a cut removes set to zero.
+
+Its tensors keep their sizes, and it runs the graph that was traced. The one difference to the original is
+that a mean, variance or norm runs over what is left, where the cut goes through what it runs over: that is
+what it does in the cut network, and zeros must not count.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.rewrite import rewritten
+
+
+class Zeroed(torch.fx.Interpreter):
+    """Runs the traced network with zeros where ``cut`` removes; call it with ``run(*inputs)``."""
+
+    def __init__(self, cut: Cut) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super().__init__(cut.tracing.graph.program.module(check_guards=False))
+            small: torch.fx.Graph = rewritten(cut).graph  # pyright: ignore
+        self.cut, self.zeros = cut, cut.stored()
+        self.small = {node.name: node for node in small.nodes}
+        self.outputs = {call.name: call.outputs for call in cut.tracing.graph.calls}
+        self.over_less = {s.call for s in cut.tracing.statistics if not self._whole(s.tensor, s.dims)}
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run one node: with zeros for what goes, or over what is left."""
+        if n.name in self.over_less:
+            return self._run_over_less(n)
+        result = super().run_node(n)
+        if n.op == "get_attr" and n.target in self.zeros:
+            return with_zeros(result, self.zeros[str(n.target)])
+        return result
+
+    def _run_over_less(self, node: torch.fx.Node) -> Any:
+        """Run a statistic as the cut network does, and put zeros around what comes out."""
+        values = {n.name: self._compact(n) for n in node.all_input_nodes}
+        small = self.small[node.name]
+        args, kwargs = torch.fx.map_arg((small.args, small.kwargs), lambda n: values[n.name])
+        result = small.target(*args, **kwargs)  # pyright: ignore
+        parts = list(result) if isinstance(result, tuple | list) else [result]  # pyright: ignore
+        wide = [self._spread(part, name) for part, name in zip(parts, self.outputs[node.name], strict=True)]
+        return wide if isinstance(result, tuple | list) else wide[0]
+
+    def _compact(self, node: torch.fx.Node) -> Any:
+        value = self.env[node]
+        if not isinstance(value, Tensor):
+            return value
+        for dim, kept in self._kept(node).items():
+            value = value.index_select(dim, torch.from_numpy(np.flatnonzero(kept)))
+        return value
+
+    def _kept(self, node: torch.fx.Node) -> dict[int, Kept]:
+        tracing = self.cut.tracing
+        name = tracing.stored[str(node.target)] if node.op == "get_attr" else node.name
+        return {dim: self.cut.kept(axis) for dim, axis in enumerate(tracing.axes[name])}
+
+    def _spread(self, part: Tensor, name: str) -> Tensor:
+        for dim, axis in enumerate(self.cut.tracing.axes[name]):
+            kept = self.cut.kept(axis)
+            if not kept.all():
+                shape = [*part.shape[:dim], len(kept), *part.shape[dim + 1 :]]
+                places = torch.from_numpy(np.flatnonzero(kept))
+                part = part.new_zeros(shape).index_copy(dim, places, part)
+        return part
+
+    def _whole(self, tensor: str, dims: tuple[int, ...]) -> bool:
+        axes = self.cut.tracing.axes[tensor]
+        return all(self.cut.kept(axes[dim]).all() for dim in dims)
+
+
+def with_zeros(tensor: Tensor, dims: dict[int, Kept]) -> Tensor:
+    """Return a copy of ``tensor`` with zeros for what goes along each of ``dims``."""
+    for dim, kept in dims.items():
+        tensor = tensor.index_fill(dim, torch.from_numpy(np.flatnonzero(~kept)), 0)
+    return tensor
+
+
+def difference(a: Any, b: Any) -> float:
+    """Return the largest difference between two outputs, as a fraction of the largest entry of ``a``."""
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    found = [
+        float((x.double() - y.double()).abs().max() / x.double().abs().max().clamp_min(1e-30))
+        for x, y in pairs
+        if isinstance(x, Tensor) and x.numel()
+    ]
+    return max(found, default=0.0)
+
+
+def check(cut: Cut, small: nn.Module, *inputs: Any) -> float:
+    """Return how far ``small`` is from the zeroed network: the largest difference over the largest output."""
+    with torch.no_grad():
+        return difference(Zeroed(cut).run(*inputs), small(*inputs))
