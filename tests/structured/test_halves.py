@@ -10,21 +10,10 @@ from torch.nn import functional as F
 
 from featherweight.core.trace import trace
 from featherweight.structured.axes import trace_axes
-from featherweight.structured.cut import Cut
 from featherweight.structured.groups import find_frozen, find_groups
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.verify import check, difference
 from featherweight.zoo import build
-
-
-def cut_of(model, inputs, share=0.5, seed=0):
-    """Return a cut that removes a share of each group at random."""
-    tracing = trace_axes(trace(model, inputs))
-    random = np.random.default_rng(seed)
-    removed = []
-    for group in find_groups(tracing):
-        removed += random.permutation(group.units)[: int(share * len(group))].tolist()
-    return Cut.of(tracing, removed)
 
 
 def zeroed(model, cut):
@@ -56,7 +45,7 @@ def count(model):
     [("lenet_300_100", 1, 28), ("small_cnn", 1, 28), ("resnet20", 1, 28), ("resnet18", 3, 32),
      ("mobilenet_v1", 3, 32), ("mobilenet_v2", 3, 32), ("vgg16_bn", 3, 32)],
 )  # fmt: skip
-def test_a_network_of_the_zoo(name, channels, size):
+def test_a_network_of_the_zoo(cut_of, name, channels, size):
     model = randomised(build(name, in_channels=channels, classes=10, image_size=size))
     inputs = torch.randn(2, channels, size, size)
     cut = cut_of(model, inputs)
@@ -116,7 +105,7 @@ class Heads(nn.Module):
 @pytest.mark.parametrize(
     ("network", "inputs"), [(Puzzle, torch.randn(2, 3, 4, 4)), (Heads, torch.randint(0, 11, (2, 5)))]
 )
-def test_structures_that_products_and_joins_make(network, inputs, seed):
+def test_structures_that_products_and_joins_make(cut_of, network, inputs, seed):
     torch.manual_seed(0)
     model = network().eval()
     cut = cut_of(model, inputs, seed=seed)
@@ -146,7 +135,7 @@ class Normed(nn.Module):
 
 
 @pytest.mark.parametrize("network", ["norms", "vit_tiny"])
-def test_norms_run_over_what_is_left(network):
+def test_norms_run_over_what_is_left(cut_of, network):
     torch.manual_seed(0)
     model = Normed() if network == "norms" else build(network, in_channels=1, classes=10)
     for parameter in model.parameters():
@@ -161,7 +150,7 @@ def test_norms_run_over_what_is_left(network):
         assert difference(zeroed(model, cut)(inputs), small(inputs)) > 1e-3  # plain zeros do count
 
 
-def test_a_wrong_cut_is_found():
+def test_a_wrong_cut_is_found(cut_of):
     model = build("small_cnn").eval()
     inputs = torch.randn(2, 1, 28, 28)
     cut = cut_of(model, inputs)

@@ -87,8 +87,8 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
     Raises:
         TraceError: torch.export cannot trace it, with its own words.
     """
-    args, kwargs = _arguments(example_inputs)
-    with _evaluating(model), warnings.catch_warnings():
+    args, kwargs = as_arguments(example_inputs)
+    with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, args, kwargs, strict=False)
@@ -106,14 +106,15 @@ def read_program(program: ExportedProgram) -> Graph:
     return _Reader(program).read()
 
 
-def _arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def as_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return positional and keyword arguments of a call with ``example``."""
     if isinstance(example, Mapping):
         return (), dict(example)
     return ((example,) if isinstance(example, Tensor) else tuple(example)), {}
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """Put every module into evaluation mode, and back into its own afterwards."""
     training = {module: module.training for module in model.modules()}
     model.eval()

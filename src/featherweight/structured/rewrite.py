@@ -7,6 +7,7 @@ with the names of its schema.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -39,11 +40,12 @@ def adjusts(*names: str) -> Callable[[Adjustment], Adjustment]:
     return register
 
 
-def rewritten(cut: Cut) -> nn.Module:
+def rewritten(cut: Cut) -> torch.fx.GraphModule:
     """Return the graph of the cut network as a module with the names of the original's parameters."""
     tracing = cut.tracing
-    module = tracing.graph.program.module(check_guards=False)
-    module = copy.deepcopy(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = copy.deepcopy(tracing.graph.program.module(check_guards=False))
     shrink(module, cut)
     calls = {call.name: call for call in tracing.graph.calls}
     for node in module.graph.nodes:
@@ -52,11 +54,19 @@ def rewritten(cut: Cut) -> nn.Module:
             continue
         if call.op in _SPLITS:
             _split_by_sizes(node, call, cut)
-        elif call.op in adjustments:
-            _set_arguments(node, adjustments[call.op](call, cut))
+        else:
+            _set_arguments(node, changed_arguments(call, cut))
     module.graph.lint()
     module.recompile()
     return module
+
+
+def changed_arguments(call: Call, cut: Cut) -> dict[str, Any]:
+    """Return the arguments of a call that the cut changes, with their new values."""
+    if call.op not in adjustments:
+        return {}
+    new = adjustments[call.op](call, cut)
+    return {name: value for name, value in new.items() if value != call.arguments[name]}
 
 
 def shrink(module: nn.Module, cut: Cut) -> None:

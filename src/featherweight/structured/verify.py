@@ -26,9 +26,8 @@ class Zeroed(torch.fx.Interpreter):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(cut.tracing.graph.program.module(check_guards=False))
-            small: torch.fx.Graph = rewritten(cut).graph  # pyright: ignore
         self.cut, self.zeros = cut, cut.stored()
-        self.small = {node.name: node for node in small.nodes}
+        self.small = {node.name: node for node in rewritten(cut).graph.nodes}
         self.outputs = {call.name: call.outputs for call in cut.tracing.graph.calls}
         self.over_less = {s.call for s in cut.tracing.statistics if not self._whole(s.tensor, s.dims)}
 
@@ -89,7 +88,10 @@ def difference(a: Any, b: Any) -> float:
     """Return the largest difference between two outputs, as a fraction of the largest entry of ``a``."""
     pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
     found = [
-        float((x.double() - y.double()).abs().max() / x.double().abs().max().clamp_min(1e-30))
+        float(
+            (x.detach().double() - y.detach().double()).abs().max()
+            / x.detach().double().abs().max().clamp_min(1e-30)
+        )
         for x, y in pairs
         if isinstance(x, Tensor) and x.numel()
     ]

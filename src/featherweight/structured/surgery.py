@@ -1,0 +1,162 @@
+"""Surgery: a network's tensors are cut in place, and its modules told their new sizes.
+
+The network keeps its class where its forward can be told: its attributes are set so that it computes what
+the rewritten graph computes. Where sizes are written into the forward itself, the rewritten graph is the
+result instead.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from featherweight.core.trace import Example, as_arguments, evaluating
+from featherweight.structured.attributes import (
+    Attributes,
+    combinations,
+    guesses,
+    known_sizes,
+    set_attributes,
+)
+from featherweight.structured.cut import Cut
+from featherweight.structured.rewrite import rewritten, shrink
+from featherweight.structured.verify import difference
+
+TOLERANCE = 1e-4
+TRIALS = 200
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A cut network that keeps its class.
+
+    Attributes:
+        attributes: what was set on which module.
+        trials: how often the network was run to find that out.
+    """
+
+    attributes: Attributes
+    trials: int
+
+
+def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
+    """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit."""
+    small = rewritten(cut)
+    saved = {name: tensor.data for name, tensor in _tensors(model).items()}
+    shrink(model, cut)
+    known = known_sizes(model, cut)
+    before = set_attributes(model, known)
+    args, kwargs = as_arguments(example)
+    with evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = _Search(model, cut, args, kwargs, small(*args, **kwargs)).run()
+    if fitted is None:
+        set_attributes(model, before)
+        for name, tensor in _tensors(model).items():
+            tensor.data = saved[name]
+        return None
+    return Fitted(known | {p: known.get(p, {}) | a for p, a in fitted.attributes.items()}, fitted.trials)
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
+
+
+class _Search:
+    """Looks for the attributes with which the cut model computes ``expected``.
+
+    Modules of one class are taken to need the same attributes. The class of the module that a run fails in
+    is given its next combination, until a run does not fail and gives what it should.
+    """
+
+    def __init__(
+        self, model: nn.Module, cut: Cut, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
+    ) -> None:
+        self.model, self.args, self.kwargs, self.expected = model, args, kwargs, expected
+        self.options = guesses(model, cut)
+        self.trials = 0
+        self.failed_in: list[str] = []
+
+    def run(self) -> Fitted | None:
+        classes = self._by_class()
+        choices = {kind: list(combinations(self._names(paths))) for kind, paths in classes.items()}
+        at = dict.fromkeys(choices, 0)
+        while self.trials < TRIALS:
+            attributes = self._attributes(classes, {kind: choices[kind][n] for kind, n in at.items()})
+            before = set_attributes(self.model, attributes)
+            if self._fits():
+                return Fitted(attributes, self.trials)
+            set_attributes(self.model, before)
+            kind = self._to_blame(classes, choices, at)
+            if kind is None:
+                return None
+            at[kind] += 1
+        return None
+
+    def _by_class(self) -> dict[type[nn.Module], list[str]]:
+        found: dict[type[nn.Module], list[str]] = {}
+        for path in self.options:
+            found.setdefault(type(self.model.get_submodule(path)), []).append(path)
+        return found
+
+    def _names(self, paths: list[str]) -> dict[str, list[Any]]:
+        """Return the attributes that any module of a class may need; the choice is whether to set them."""
+        return {name: [True] for path in paths for name in self.options[path]}
+
+    def _attributes(
+        self, classes: Mapping[type[nn.Module], list[str]], chosen: Mapping[type[nn.Module], dict[str, Any]]
+    ) -> Attributes:
+        return {
+            path: {name: values[0] for name, values in self.options[path].items() if name in chosen[kind]}
+            for kind, paths in classes.items()
+            for path in paths
+        }
+
+    def _fits(self) -> bool:
+        self.trials += 1
+        self.failed_in = []
+        handles = [
+            module.register_forward_hook(self._left(path), always_call=True)
+            for path, module in self.model.named_modules()
+        ]
+        self.done: list[str] = []
+        try:
+            result = self.model(*self.args, **self.kwargs)
+        except Exception:
+            return False
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.failed_in = []
+        return _alike(self.expected, result)
+
+    def _left(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if output is None:
+                self.failed_in.append(path)
+
+        return hook
+
+    def _to_blame(
+        self, classes: Mapping[Any, list[str]], choices: Mapping[Any, list[Any]], at: Mapping[Any, int]
+    ) -> type[nn.Module] | None:
+        """Return the class to give another combination: of the innermost module that failed, or any."""
+        for path in self.failed_in:
+            kind = type(self.model.get_submodule(path))
+            if kind in classes and at[kind] + 1 < len(choices[kind]):
+                return kind
+        return next((kind for kind in classes if at[kind] + 1 < len(choices[kind])), None)
+
+
+def _alike(expected: Any, got: Any) -> bool:
+    try:
+        return difference(expected, got) < TOLERANCE
+    except (ValueError, RuntimeError):  # another number of outputs, or other sizes
+        return False

@@ -1,0 +1,78 @@
+"""Surgery in place: the class stays, its attributes say the new sizes, or nothing is changed."""
+
+import torch
+from torch import nn
+
+from featherweight.structured.rewrite import rewritten
+from featherweight.structured.surgery import operate
+from featherweight.structured.verify import difference
+from featherweight.zoo import build
+
+
+class Attention(nn.Module):
+    """Holds its number of heads, as most do."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.head_dim = 4, 6
+        self.qkv = nn.Linear(24, 72)
+        self.proj = nn.Linear(24, 24)
+
+    def forward(self, x):
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        scores = torch.softmax(q @ k.transpose(-1, -2) * 0.4, dim=-1)
+        return x + self.proj((scores @ v).transpose(1, 2).reshape(n, t, self.num_heads * self.head_dim))
+
+
+class Written(nn.Module):
+    """Has a size written into its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)).view(-1, 12))
+
+
+def network(block):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 24), block, nn.Linear(24, 3)).eval()
+
+
+def test_attributes_of_others_are_found(cut_of):
+    model, inputs = network(Attention()), torch.randn(2, 7, 5)
+    cut = cut_of(model, inputs)
+    expected = rewritten(cut)(inputs)
+    fitted = operate(model, cut, inputs)
+    assert fitted is not None
+    assert fitted.attributes["1"] == {"num_heads": 2, "head_dim": 3}
+    assert difference(expected, model(inputs)) < 1e-5
+    assert model(torch.randn(5, 3, 5)).shape == (5, 3, 3)
+
+
+def test_torch_modules_say_their_new_sizes(cut_of):
+    model, inputs = build("mobilenet_v2", in_channels=3, classes=10).eval(), torch.randn(1, 3, 32, 32)
+    cut = cut_of(model, inputs)
+    assert operate(model, cut, inputs) is not None
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            assert tuple(module.weight.shape[:2]) == (
+                module.out_channels,
+                module.in_channels // module.groups,
+            )
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.num_features == len(module.weight) == len(module.running_mean)
+
+
+def test_a_size_in_the_forward_leaves_the_model_as_it_was(cut_of):
+    torch.manual_seed(0)
+    model, inputs = Written().eval(), torch.randn(4, 6)
+    before, output = {n: p.clone() for n, p in model.state_dict().items()}, model(inputs)
+    cut = cut_of(model, inputs)
+    assert operate(model, cut, inputs) is None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.a.out_features == 12
+    assert torch.equal(model(inputs), output)
+    assert rewritten(cut)(inputs).shape == (4, 3)
