@@ -76,6 +76,14 @@ def test_a_model_that_is_sparser_already_is_refused():
         prune(model, 0.5)
 
 
+@pytest.mark.parametrize("outputs", [4, 5, 7])
+def test_pruning_again_to_the_same_sparsity_changes_nothing(outputs):
+    model = linear(12, 32, outputs)  # a tenth of the weights is no whole number
+    first = prune(model, 0.9)
+    second = prune(model, 0.9)
+    assert all(torch.equal(second[name].keep, mask.keep) for name, mask in first.items())
+
+
 def test_pruning_further_keeps_the_zeros():
     model = linear(20, 20)
     first = prune(model, 0.5)

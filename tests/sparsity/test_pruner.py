@@ -230,6 +230,16 @@ def test_continues_from_given_masks():
     assert pruner.sparsity == pytest.approx(0.9, abs=1e-3)
 
 
+def test_a_pruned_model_can_be_fine_tuned_at_its_own_sparsity():
+    model = network()
+    masks = prune(model, 0.9)  # keeps 51 of 512, a little less than a tenth
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, 0.9, schedule=Cubic(begin=0, end=3, every=1), masks=masks)
+    pruner.attach(optimizer)
+    train(model, optimizer, batches(5), after=lambda: masks.check(model))
+    assert pruner.masks.kept == masks.kept
+
+
 def test_zero_initialised_weights_may_train():
     model = network()
     nn.init.zeros_(model[3].weight)

@@ -72,7 +72,7 @@ class Pruner:
         self.step = 0
         self.masks = self._starting_from(masks)
         self._initial = self.masks.sparsity
-        self.recipe.check_reachable(self._initial)
+        self.recipe.check_reachable(self.masks)
         self._bound: list[tuple[nn.Parameter, Tensor]] = []
         self._handle: Any = None
 

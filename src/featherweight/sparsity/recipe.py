@@ -52,11 +52,11 @@ class Recipe:
         _resolve(allocations, self.allocation)
         _resolve(patterns, self.pattern)
 
-    def check_reachable(self, sparsity_now: float) -> None:
-        """Raise SettingError if a network of sparsity ``sparsity_now`` has more zeros than this asks for."""
-        if sparsity_now > self.sparsity:
+    def check_reachable(self, now: Masks) -> None:
+        """Raise SettingError if fewer weights than this asks for are kept ``now``."""
+        if now.kept < round((1 - self.sparsity) * now.numel):
             raise SettingError(
-                f"The model is {sparsity_now:.2%} sparse already, more than the {self.sparsity:.2%} asked "
+                f"The model is {now.sparsity:.2%} sparse already, more than the {self.sparsity:.2%} asked "
                 f"for; zeros are not filled again. Ask for more, or start from the dense network."
             )
 
