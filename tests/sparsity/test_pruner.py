@@ -147,6 +147,22 @@ def test_autocast_and_gradient_scaler():
     assert pruner.step == 5, "the step that the scaler skipped must not count"
 
 
+def test_a_step_that_a_fused_optimizer_skips_does_not_count():
+    model = network()
+    optimizer = OPTIMIZERS["adamw_fused"](model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    pruner = Pruner(model, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    for number, (x, y) in enumerate(batches(4)):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss * (torch.inf if number == 2 else 1)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        pruner.masks.check(model)
+    assert pruner.step == 3
+
+
 @pytest.mark.slow
 def test_compiled_model():
     model = network()
@@ -265,6 +281,26 @@ def test_attach_errors():
     pruner.detach()
     train(model, optimizer, batches(1))
     assert pruner.step == 0
+
+
+def test_attaching_zeroes_what_is_pruned_already():
+    masks, model = prune(network(), 0.5), network()
+    pruner = Pruner(model, 0.9, schedule=Cubic(begin=5, end=10, every=1), masks=masks)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner.attach(optimizer)
+    masks.check(model)
+    pruner.detach()
+    train(model, optimizer, batches(1))
+    pruner.attach(optimizer)
+    masks.check(model)
+
+
+def test_the_fingerprint_of_a_callable_does_not_depend_on_where_it_lies_in_memory():
+    def fingerprint():
+        return Pruner(network(), criterion=lambda weights, context: dict(weights)).fingerprint()
+
+    assert "<lambda>" in fingerprint()
+    assert "0x" not in fingerprint()
 
 
 def test_making_a_pruner_changes_nothing():

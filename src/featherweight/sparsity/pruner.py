@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,8 @@ class Pruner:
     def attach(self, optimizer: Optimizer) -> None:
         """Prune from now on as ``optimizer`` steps; with a schedule that begins at 0, at once too.
 
+        What the masks prune already is zero from now on, also if it was trained since ``detach``.
+
         Raises:
             SettingError: the schedule is in fractions and was not planned; or already attached.
             ModelError: the optimizer holds none of the prunable weights.
@@ -125,6 +128,8 @@ class Pruner:
         self._bound = self.masks.bind(self.model)
         if self.schedule.updates_at(self.step):
             self._update()
+        else:
+            self._hold()
         self._handle = inner.register_step_post_hook(self._after_step)
 
     def detach(self) -> None:
@@ -134,6 +139,9 @@ class Pruner:
             self._handle = None
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        skipped = getattr(optimizer, "found_inf", None)  # GradScaler leaves it to fused optimizers to skip
+        if skipped is not None and bool(skipped):
+            return
         self.step += 1
         if self.schedule.updates_at(self.step):
             self._update()
@@ -152,8 +160,8 @@ class Pruner:
         self._hold()
 
     def fingerprint(self) -> str:
-        """Return the settings in words: pruners with the same ones do the same."""
-        return f"{self.recipe} {self.schedule} {self._initial}"
+        """Return the settings in words, the same in every process: pruners with the same ones do the same."""
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", f"{self.recipe} {self.schedule} {self._initial}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` needs to go on: step, masks, initial sparsity; plain tensors."""
