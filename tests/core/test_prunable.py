@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from featherweight.core.prunable import find_prunable, unwrap
 from featherweight.errors import ModelError, SettingError
@@ -110,6 +110,49 @@ def test_nothing_to_prune_says_why():
 def test_lazy_parameters_are_an_error():
     with pytest.raises(ModelError, match="Run the model once"):
         find_prunable(nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(3)))
+
+
+def test_parameters_without_values_are_an_error():
+    with pytest.raises(ModelError, match=r"'0\.weight' is on the meta device.*Load weights"):
+        find_prunable(nn.Sequential(nn.Linear(2, 2, device="meta")))
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        torch.nn.utils.weight_norm,  # of v in rows of zeros it makes NaN
+        torch.nn.utils.spectral_norm,
+        lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_hooks_compute_the_weight_from_is_left_alone(hook):
+    found = find_prunable(nn.Sequential(hook(nn.Linear(4, 4)), nn.Linear(4, 2)))
+    assert names(found) == ["1.weight"]
+    assert all(
+        "0.bias" in n or "'weight' is computed" in why for n, why in reasons(found).items() if n[0] == "0"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_empty_weights_are_left_alone():
+    found = find_prunable(nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 2)))
+    assert names(found) == ["1.weight"]
+    assert reasons(found)["0.weight"] == "empty"
+
+
+def test_classes_derived_from_a_layer_count_as_that_layer():
+    class Words(nn.Embedding):
+        pass
+
+    class Scale(nn.LayerNorm):
+        pass
+
+    class Up(nn.ConvTranspose2d):
+        pass
+
+    found = find_prunable(nn.ModuleDict({"a": Words(5, 4), "b": Scale([4, 4]), "c": Up(4, 3, 2)}))
+    assert [(weight.name, weight.output_dim) for weight in found.weights] == [("c.weight", 1)]
 
 
 def test_wrappers_are_looked_through():

@@ -111,7 +111,7 @@ class _Parameter:
         return (self.name, *self.aliases)
 
     def as_weight(self, is_output: bool) -> PrunableWeight:
-        second = type(self.owners[0]).__name__ in _OUTPUTS_SECOND
+        second = not _class_names(self.owners[0]).isdisjoint(_OUTPUTS_SECOND)
         return PrunableWeight(self.name, self.tensor, self.aliases, is_output, output_dim=int(second))
 
 
@@ -134,7 +134,11 @@ def _identity(name: str, parameter: nn.Parameter) -> object:
         raise ModelError(
             f"Parameter {name!r} has no values yet (a lazy module). Run the model once before pruning it."
         )
-    if parameter.is_meta or parameter.numel() == 0 or isinstance(parameter.data, nn.Parameter):
+    if parameter.is_meta:
+        raise ModelError(
+            f"Parameter {name!r} is on the meta device and has no values. Load weights before pruning it."
+        )
+    if parameter.numel() == 0 or isinstance(parameter.data, nn.Parameter):
         return id(parameter)
     try:
         place = parameter.untyped_storage().data_ptr(), parameter.storage_offset()
@@ -145,21 +149,37 @@ def _identity(name: str, parameter: nn.Parameter) -> object:
 
 def _reason_to_leave(parameter: _Parameter) -> str | None:  # noqa: PLR0911 - one line a reason
     tensor = parameter.tensor
-    kinds = [type(owner).__name__ for owner in parameter.owners]
-    for kind, name in zip(kinds, parameter.names, strict=True):
-        if "Embedding" in kind:
-            return "embedding" if len(kinds) == 1 else f"tied to the embedding {name!r}"
-        if "Norm" in kind:
+    for owner, name in zip(parameter.owners, parameter.names, strict=True):
+        kinds = " ".join(_class_names(owner))
+        if "Embedding" in kinds:
+            return "embedding" if len(parameter.owners) == 1 else f"tied to the embedding {name!r}"
+        if "Norm" in kinds:
             return "norm"
     if ".parametrizations." in f".{parameter.name}":
         return "parametrised: remove the parametrisation first (torch.nn.utils.parametrize)"
+    if stem := _computed(parameter):
+        return f"parametrised: {stem!r} is computed from it: remove weight_norm, spectral_norm or prune first"
+    if tensor.numel() == 0:
+        return "empty"
     if not tensor.is_floating_point():
         return f"not floating point ({tensor.dtype})"
     if tensor.ndim < 2:
         return "bias or scale (one dimension)"
     if "weight" not in parameter.name.rpartition(".")[2]:
-        return f"used directly by {kinds[0]} (not called a weight)"
+        return f"used directly by {type(parameter.owners[0]).__name__} (not called a weight)"
     return None if tensor.requires_grad else "frozen (requires_grad is False)"
+
+
+def _class_names(module: nn.Module) -> set[str]:
+    """Return the names of the module's class and of torch's layers that it inherits from."""
+    kinds = type(module).__mro__
+    return {kind.__name__ for kind in kinds if kind is kinds[0] or kind.__module__.startswith("torch.nn.")}
+
+
+def _computed(parameter: _Parameter) -> str | None:
+    """Return the tensor that hooks of torch.nn.utils (weight_norm, spectral_norm, prune) make of it."""
+    stem = parameter.name.rpartition(".")[2].rpartition("_")[0]
+    return stem if isinstance(vars(parameter.owners[0]).get(stem), Tensor) else None
 
 
 def _match_skip(skip: Sequence[str], parameters: Sequence[_Parameter]) -> dict[str, str]:
