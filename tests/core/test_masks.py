@@ -86,6 +86,14 @@ def test_a_file_whose_shapes_lie_is_refused(tmp_path):
         Masks.load(tmp_path / "lie.safetensors")
 
 
+@pytest.mark.parametrize("shapes", ['{"w": [-8, -1]}', "[" * 100_000])
+def test_a_file_whose_shapes_are_none_is_refused(tmp_path, shapes):
+    meta = {"format": "featherweight.masks.1", "shapes": shapes, "left_alone": "[]"}
+    save_file({"w": torch.zeros(1, dtype=torch.uint8)}, tmp_path / "lie.safetensors", meta)
+    with pytest.raises(MaskError, match="not a valid file of masks"):
+        Masks.load(tmp_path / "lie.safetensors")
+
+
 def test_recovered_from_zeros():
     model = two_layers()
     half(model).apply(model)

@@ -127,7 +127,7 @@ class Masks(Mapping[str, Mask]):
                 shapes = json.loads(meta["shapes"])
                 masks = {name: Mask(_unpack(file.get_tensor(name), shapes[name])) for name in shapes}
                 left = [LeftAlone(name, reason) for name, reason in json.loads(meta["left_alone"])]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise MaskError(f"{path} is not a valid file of masks: {error}.") from error
         return cls(masks, left)
 
