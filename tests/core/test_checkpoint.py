@@ -240,6 +240,16 @@ def test_a_file_that_does_not_fit_is_explained_and_changes_nothing(path):
     assert_same(model.state_dict(), before)
 
 
+def test_a_module_on_the_meta_device_is_refused_not_left_empty(path):
+    save(Net(), path)
+    with torch.device("meta"):
+        model = Net()
+    with pytest.raises(ModelError, match=r"on the meta device.*to_empty.*conv\.weight"):
+        load(path, into=model)
+    filled = load(path, into=model.to_empty(device="cpu"))
+    assert_same(filled.state_dict(), load(path))
+
+
 def test_a_failure_half_way_leaves_the_module_as_it_was(path):
     class Refusing(Net):
         def _load_from_state_dict(self, *args, **kwargs):

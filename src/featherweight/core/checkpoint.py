@@ -197,6 +197,9 @@ def _mismatches(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
             for name in both
             if not _castable(tensors[name].dtype, own[name].dtype)
         ],
+        "on the meta device, where nothing can be filled (call to_empty(device=...) first)": [
+            name for name in both if own[name].is_meta
+        ],
     }
     return [f"{words}: {_some(names)}" for words, names in found.items() if names]
 
