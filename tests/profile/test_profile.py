@@ -157,6 +157,12 @@ def test_counts_bytes_and_totals():
     assert 0 < found.latency.low <= found.latency.median <= found.latency.high
 
 
+def test_buffers_of_a_module_without_parameters_are_in_the_bytes():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False))
+    found = fw.profile(model, torch.randn(2, 4), repeats=2, warmup=0)
+    assert found.bytes == sum(t.numel() * t.element_size() for t in model.state_dict().values())
+
+
 def test_tied_weights_are_counted_once():
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     model[1].weight = model[0].weight

@@ -23,8 +23,8 @@ from featherweight.profile.records import LayerProfile, Profile
 def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup: int = 3) -> Profile:
     """Measure a network on example inputs, in evaluation mode without gradients.
 
-    A row a module that has parameters of its own or multiplies: convolution, linear, attention, recurrent
-    and embedding layers, norms.
+    A row a module that has parameters or buffers of its own or multiplies: convolution, linear, attention,
+    recurrent and embedding layers, norms.
 
     Args:
         model: the network; its training mode is as before afterwards. Of a compiled or data-parallel
@@ -97,7 +97,7 @@ def _rows(model: nn.Module, macs: dict[str, int], latencies: dict[str, Any]) -> 
         params = [p for p in module.parameters(recurse=False) if id(p) not in seen]
         buffers = [b for b in module.buffers(recurse=False) if id(b) not in seen]
         seen.update(map(id, [*params, *buffers]))
-        if params or macs.get(name):
+        if params or buffers or macs.get(name):
             row = LayerProfile(
                 name.replace("._orig_mod", ""),  # of a compiled part
                 type(module).__name__,

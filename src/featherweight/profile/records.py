@@ -37,7 +37,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One module that has parameters of its own or multiplies.
+    """One module that has parameters or buffers of its own or multiplies.
 
     Attributes:
         name: its path in the model; "" for the model itself.
