@@ -30,7 +30,7 @@ def test_ties_are_broken_by_index_and_the_count_is_exact():
     assert prune(model, 0.7)["0.weight"].keep.tolist() == [[True] * 3 + [False] * 7]
 
 
-@pytest.mark.parametrize("sparsity", [1.0, 1.5, -0.1, float("nan"), True])
+@pytest.mark.parametrize("sparsity", [1.0, 1.5, -0.1, float("nan"), True, "0.9", None])
 def test_a_sparsity_out_of_range_is_refused(sparsity):
     with pytest.raises(SettingError, match="fraction of zeros"):
         prune(linear(4, 4), sparsity)
@@ -139,6 +139,12 @@ def test_a_criterion_of_the_users_own():
     masks = prune(model, 0.5, criterion=first_rows, allocation="uniform")
     assert masks["0.weight"].keep[:2].all()
     assert not masks["0.weight"].keep[2:].any()
+
+
+def test_a_criterion_may_give_scores_that_carry_gradients():
+    model = linear(4, 4)
+    prune(model, 0.5, criterion=lambda weights, context: {"0.weight": context.model[0].weight.abs()})
+    assert int((model[0].weight != 0).sum()) == 8
 
 
 @pytest.mark.parametrize("wrong", [lambda w, c: {}, lambda w, c: {n: t[:1].abs() for n, t in w.items()}])

@@ -303,6 +303,12 @@ def test_the_fingerprint_of_a_callable_does_not_depend_on_where_it_lies_in_memor
     assert "0x" not in fingerprint()
 
 
+@pytest.mark.parametrize("schedule", [OneShot, None])
+def test_a_schedule_that_is_none_is_refused(schedule):
+    with pytest.raises(SettingError, match="schedule is a name or an object"):
+        Pruner(network(), schedule=schedule)
+
+
 def test_making_a_pruner_changes_nothing():
     model = network()
     before = copy.deepcopy(model.state_dict())

@@ -68,6 +68,11 @@ class Pruner:
         """
         self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
         self.schedule = schedules[schedule]() if isinstance(schedule, str) else schedule
+        if not isinstance(self.schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingError(
+                f"schedule is a name or an object such as fw.schedules.Cubic(begin=0, end=1000), "
+                f"got {schedule!r}."
+            )
         self.model, self.data = model, data
         self.prunable = find_prunable(model, self.recipe.skip)
         self.step = 0

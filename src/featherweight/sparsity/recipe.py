@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -42,7 +43,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.sparsity, bool) or not 0 <= self.sparsity < 1:
+        no_number = isinstance(self.sparsity, bool) or not isinstance(self.sparsity, Real)
+        if no_number or not 0 <= self.sparsity < 1:
             raise SettingError(
                 f"sparsity is the fraction of zeros, 0 <= sparsity < 1, got {self.sparsity!r}. "
                 f"To keep a tenth of the weights, ask for 0.9."
@@ -110,7 +112,7 @@ def _checked_scores(name: str, weight: Tensor, scores: Mapping[str, Tensor]) -> 
     if name not in scores or scores[name].shape != weight.shape:
         got = tuple(scores[name].shape) if name in scores else "none"
         raise ModelError(f"The criterion gave {name} scores of shape {got}, expected {tuple(weight.shape)}.")
-    score = scores[name].float()
+    score = scores[name].detach().float()
     low, high = torch.aminmax(score)  # one pass; NaN comes through
     if low.isnan():
         raise ModelError(
