@@ -11,6 +11,7 @@ from featherweight.core.masks import Masks
 from featherweight.errors import SettingError, UnknownNameError
 from featherweight.sparsity import prune
 from featherweight.sparsity.progressive import progressive_prune
+from featherweight.sparsity.schedules import Cubic
 from featherweight.training import TrainingSettings, fit
 
 SETTINGS = TrainingSettings(epochs=6, learning_rate=0.1, precision="fp32")
@@ -82,6 +83,12 @@ def test_starts_from_the_zeros_that_are_there(dense, loaders):
         half, 0.8, train=loaders[0], validate=loaders[1], settings=SETTINGS, progress=False
     )
     masks.check(sparse)
+
+
+def test_a_schedule_that_ends_after_the_run_is_refused(dense, loaders):
+    keep = {"train": loaders[0], "validate": loaders[1], "settings": SETTINGS, "progress": False}
+    with pytest.raises(SettingError, match="after 241 steps, but the run has 240"):
+        progressive_prune(dense, 0.8, schedule=Cubic(begin=0, end=241), **keep)
 
 
 def test_settings_are_checked_before_anything_is_trained(dense, loaders):

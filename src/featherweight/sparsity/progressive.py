@@ -24,6 +24,18 @@ from featherweight.zoo import default_loaders
 FINE_TUNING = TrainingSettings(epochs=5, learning_rate=0.05)
 
 
+class _PrunerOfOneRun(Pruner):
+    """Refuses, before training, a schedule that the run would not bring to its end."""
+
+    def plan(self, total_steps: int) -> None:
+        super().plan(total_steps)
+        if self.schedule.finish > total_steps:
+            raise SettingError(
+                f"The schedule reaches the target after {self.schedule.finish} steps, but the run has "
+                f"{total_steps}. Give it an earlier end (0.5 is half of the run) or train for more epochs."
+            )
+
+
 def progressive_prune(
     model: nn.Module,
     target_sparsity: float = 0.9,
@@ -58,13 +70,14 @@ def progressive_prune(
         progress: show progress.
 
     Raises:
-        SettingError: a setting is wrong, or loaders are missing and the model has no data of its own.
+        SettingError: a setting is wrong, the schedule ends after the run, or loaders are missing and the
+            model has no data of its own.
         ModelError: there is nothing to prune.
     """
     if (train is None) != (validate is None):
         raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
     sparse = copy.deepcopy(unwrap(model))
-    pruner = Pruner(
+    pruner = _PrunerOfOneRun(
         sparse,
         target_sparsity,
         criterion=criterion,
