@@ -178,3 +178,11 @@ def test_zero_initialised_layers_do_not_break_it():
     masks = prune(model, 0.9)
     assert masks.kept == 80
     assert find_prunable(model).numel == 800
+
+
+def test_an_allocation_whose_counts_do_not_add_up_is_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 4))
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ModelError, match="expected 48 in 2"):
+        prune(model, 0.5, allocation=lambda scores, kept: dict.fromkeys(scores, 1))
+    assert torch.equal(model[0].weight, before)

@@ -331,3 +331,30 @@ def test_accelerate_optimizer():
             optimizer.zero_grad()
         pruner.masks.check(model)
     assert pruner.step == 3
+
+
+def test_the_model_may_change_its_type_while_the_pruner_is_attached():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    pruner = Pruner(model, 0.9, schedule=OneShot())
+    pruner.attach(optimizer)
+    model.double()
+    train(model, optimizer, [(x.double(), y) for x, y in batches(2)])
+    pruner.masks.check(model)
+
+
+def test_zeros_stay_zero_under_a_second_optimizer():
+    model = network()
+    first, second = (torch.optim.SGD(model[n].parameters(), 0.1, momentum=0.9) for n in (0, 3))
+    pruner = Pruner(model, 0.9, schedule=OneShot())
+    pruner.attach(first, second)
+    for x, y in batches(3):
+        F.cross_entropy(model(x), y).backward()
+        first.step()
+        second.step()
+        pruner.masks.check(model)
+    assert pruner.step == 3
+    pruner.detach()
+    second.step()
+    with pytest.raises(MaskError):
+        pruner.masks.check(model)

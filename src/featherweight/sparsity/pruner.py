@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
+from featherweight.core.hold import Held
 from featherweight.core.mask import Mask
-from featherweight.core.masks import Masks, zero_
+from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
 from featherweight.errors import MaskError, ModelError, SettingError
 from featherweight.sparsity.allocation import Allocation
@@ -79,8 +80,8 @@ class Pruner:
         self.masks = self._starting_from(masks)
         self._initial = self.masks.sparsity
         self.recipe.check_reachable(self.masks)
-        self._bound: list[tuple[nn.Parameter, Tensor]] = []
-        self._handle: Any = None
+        self._held: list[Held] = []
+        self._handles: list[Any] = []
 
     def _starting_from(self, masks: Masks | None) -> Masks:
         everything = {
@@ -105,43 +106,48 @@ class Pruner:
 
     def plan(self, total_steps: int) -> None:
         """Turn a schedule given in fractions into steps of a run of ``total_steps`` optimizer steps."""
-        if self._handle is None:
+        if not self._handles:
             self.schedule = self.schedule.planned(total_steps)
 
-    def attach(self, optimizer: Optimizer) -> None:
+    def attach(self, optimizer: Optimizer, *others: Optimizer) -> None:
         """Prune from now on as ``optimizer`` steps; with a schedule that begins at 0, at once too.
 
         What the masks prune already is zero from now on, also if it was trained since ``detach``.
+
+        Args:
+            optimizer: its steps are those that the schedule counts.
+            others: further optimizers that hold weights of the model; zeros are held after their steps too.
 
         Raises:
             SettingError: the schedule is in fractions and was not planned; or already attached.
             ModelError: the optimizer holds none of the prunable weights.
         """
-        inner: Optimizer = getattr(optimizer, "optimizer", optimizer)  # Accelerate wraps the optimizer
-        if self._handle is not None:
+        inner, *further = (_inner(each) for each in (optimizer, *others))
+        if self._handles:
             raise SettingError("The pruner is attached already. detach() it first.")
         if not self.schedule.is_planned:
             raise SettingError(
                 f"{self.schedule} is in fractions of a run: call pruner.plan(total_steps) first."
             )
-        held = {id(p) for group in inner.param_groups for p in group["params"]}
+        held = {id(p) for each in (inner, *further) for group in each.param_groups for p in group["params"]}
         if not any(id(weight.tensor) in held for weight in self.prunable.weights):
             raise ModelError(
                 "The optimizer holds none of the weights to prune. Make it from model.parameters() of the "
                 "model that the pruner was given, after moving that model to its device."
             )
-        self._bound = self.masks.bind(self.model)
+        self._held = _held(self.masks, self.model)
         if self.schedule.updates_at(self.step):
             self._update()
         else:
             self._hold()
-        self._handle = inner.register_step_post_hook(self._after_step)
+        self._handles = [inner.register_step_post_hook(self._after_step)]
+        self._handles += [each.register_step_post_hook(self._after_step_of_another) for each in further]
 
     def detach(self) -> None:
         """Stop pruning and stop holding zeros; masks stay in ``self.masks``."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         skipped = getattr(optimizer, "found_inf", None)  # GradScaler leaves it to fused optimizers to skip
@@ -153,15 +159,20 @@ class Pruner:
             return
         self._hold()
 
+    def _after_step_of_another(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._hold()
+
     def _hold(self) -> None:
-        for weight, pruned in self._bound:
-            zero_(weight, pruned)
+        if not all(weight.fits for weight in self._held):  # model.to(...) since
+            self._held = _held(self.masks, self.model)
+        for weight in self._held:
+            weight.zero_()
 
     def _update(self) -> None:
         target = self.schedule.sparsity_at(self.step, self.recipe.sparsity, self._initial)
         self._hold()
         self.masks = self.recipe.masks(self.model, self.prunable, target, data=self.data, before=self.masks)
-        self._bound = self.masks.bind(self.model)
+        self._held = _held(self.masks, self.model)
         self._hold()
 
     def fingerprint(self) -> str:
@@ -188,7 +199,15 @@ class Pruner:
                 f"The saved pruner has masks of other weights; differing: {', '.join(differing[:5])}."
             )
         masks = Masks({name: Mask(keep) for name, keep in state["keep"].items()}, self.prunable.left_alone)
-        bound = masks.bind(self.model)
+        held = _held(masks, self.model)
         self.masks, self.step, self._initial = masks, int(state["step"]), float(state["initial"])
-        self._bound = bound
+        self._held = held
         self._hold()
+
+
+def _inner(optimizer: Optimizer) -> Optimizer:
+    return getattr(optimizer, "optimizer", optimizer)  # Accelerate wraps the optimizer
+
+
+def _held(masks: Masks, model: nn.Module) -> list[Held]:
+    return [Held.of(weight, pruned) for weight, pruned in masks.bind(model) if bool(pruned.any())]

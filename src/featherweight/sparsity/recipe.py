@@ -81,7 +81,8 @@ class Recipe:
             before: masks so far; what they pruned stays pruned.
 
         Raises:
-            ModelError: a criterion gave scores that are NaN or of a wrong shape.
+            ModelError: a criterion gave scores that are NaN or of a wrong shape, or an allocation counts
+                that do not add up.
             SettingError: so few weights would be kept that a layer or an output would vanish.
         """
         scores = self._scores(model, prunable, data)
@@ -89,7 +90,7 @@ class Recipe:
             scores = {name: _without_pruned(score, before[name]) for name, score in scores.items()}
         must_keep = {w.name: _must_keep(w, scores[w.name]) for w in prunable.weights}
         kept = round((1 - sparsity) * prunable.numel)
-        counts = _resolve(allocations, self.allocation)(scores, kept)
+        counts = _checked_counts(_resolve(allocations, self.allocation)(scores, kept), scores, kept)
         counts = _with_floors(counts, {name: len(places) for name, places in must_keep.items()})
         pattern = _resolve(patterns, self.pattern)
         masks: dict[str, Mask] = {}
@@ -120,6 +121,15 @@ def _checked_scores(name: str, weight: Tensor, scores: Mapping[str, Tensor]) -> 
         )
     limit = torch.finfo(torch.float32).max  # infinities are ours: they mark what is dead or must be kept
     return score if low.isfinite() and high.isfinite() else score.clamp(-limit, limit)
+
+
+def _checked_counts(counts: Mapping[str, int], scores: Mapping[str, Tensor], kept: int) -> Mapping[str, int]:
+    if counts.keys() != scores.keys() or sum(counts.values()) != kept:
+        raise ModelError(
+            f"The allocation keeps {sum(counts.values())} weights in {len(counts)} layers, expected {kept} "
+            f"in {len(scores)}: it returns {{layer: weights kept}} that add up to its second argument."
+        )
+    return counts
 
 
 def _without_pruned(score: Tensor, mask: Mask) -> Tensor:
