@@ -19,6 +19,6 @@ def cut_of():
         removed = []
         for group in find_groups(tracing):
             removed += random.permutation(group.units)[: int(share * len(group))].tolist()
-        return Cut.of(tracing, removed)
+        return Cut(tracing, removed)
 
     return cut

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from featherweight.core.trace import trace
 from featherweight.structured.axes import trace_axes
-from featherweight.structured.groups import find_frozen, find_groups
+from featherweight.structured.groups import find_groups
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.verify import check, difference
 from featherweight.zoo import build
@@ -20,7 +20,7 @@ def zeroed(model, cut):
     """Return a copy of the model with zeros where the cut removes: the naive reference."""
     copied = copy.deepcopy(model)
     named = dict(copied.named_parameters(remove_duplicate=False)) | dict(copied.named_buffers())
-    for name, dims in cut.stored().items():
+    for name, dims in cut.stored.items():
         for dim, kept in dims.items():
             named[name].data.index_fill_(dim, torch.from_numpy(np.flatnonzero(~kept)), 0.0)
     return copied
@@ -170,7 +170,7 @@ def test_heads_and_their_channels_are_two_groups():
 def test_what_is_frozen_says_why():
     model = nn.Sequential(nn.Conv1d(2, 6, 3), nn.Softmax(dim=1), nn.Conv1d(6, 4, 1))
     tracing = trace_axes(trace(model, torch.randn(1, 2, 8)))
-    reasons = {f.place.tensor: str(f.reasons[0]) for f in find_frozen(tracing) if f.place.dim == 0}
+    reasons = {f.place.tensor: str(f.reasons[0]) for f in tracing.frozen if f.place.dim == 0}
     assert "depend on each other" in reasons["0.weight"]
     assert reasons["2.weight"] == "output of the network"
     assert not find_groups(tracing)

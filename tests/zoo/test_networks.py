@@ -116,7 +116,7 @@ def test_initial_weights(name, layer, std):
 
 @every_network
 def test_prunable_weights(name):
-    model = on_meta(name)
+    model = on_meta(name).to_empty(device="cpu")
     prunable = find_prunable(model)
     kinds = (nn.Conv2d, nn.Linear)
     expected = {f"{key}.weight" for key, module in model.named_modules() if isinstance(module, kinds)}

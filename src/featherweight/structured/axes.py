@@ -12,13 +12,36 @@ from featherweight.structured.units import Units, Why, fixed
 
 
 @dataclass(frozen=True)
+class Place:
+    """A dimension of a stored tensor.
+
+    Attributes:
+        tensor: its name in the state dict.
+        dim: the dimension, from 0.
+    """
+
+    tensor: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A dimension of a stored tensor of which no index can be cut, and why."""
+
+    place: Place
+    size: int
+    reasons: tuple[Why, ...]
+
+
+@dataclass(frozen=True)
 class Tracing:
     """What can be cut in a network.
 
     Attributes:
         graph: the network.
         units: all units.
-        axes: the axes of every tensor of the graph.
+        axes: the axes of every tensor of the graph, resolved.
+        frozen: dimensions of stored tensors of which no index can be cut, with the reasons.
         stored: names of parameters and buffers, each with the name of its tensor in the graph.
         statistics: means, variances and norms that run over what may be cut.
         unknown: calls that have no rule: all that they touch is frozen.
@@ -27,6 +50,7 @@ class Tracing:
     graph: Graph
     units: Units
     axes: Mapping[str, Axes]
+    frozen: tuple[Frozen, ...]
     stored: Mapping[str, str]
     statistics: tuple[Statistic, ...]
     unknown: tuple[Call, ...]
@@ -48,7 +72,27 @@ def trace_axes(graph: Graph) -> Tracing:
         for axis in known.get(name, []):
             units.freeze(axis, Why("output of the network"))
     stored = {target: name for name, target in graph.stored.items()}
-    return Tracing(graph, units, known, stored, tuple(statistics), tuple(unknown))
+    axes = _resolved(units, known)
+    frozen = _frozen(units, known, axes, stored)
+    return Tracing(graph, units, axes, frozen, stored, tuple(statistics), tuple(unknown))
+
+
+def _resolved(units: Units, known: Mapping[str, Axes]) -> dict[str, Axes]:
+    """Return all axes resolved; those that are one object stay one."""
+    done = {id(axis): axis for axes in known.values() for axis in axes}
+    done = {key: units.resolve(axis) for key, axis in done.items()}
+    return {name: [done[id(axis)] for axis in axes] for name, axes in known.items()}
+
+
+def _frozen(
+    units: Units, known: Mapping[str, Axes], resolved: Mapping[str, Axes], stored: Mapping[str, str]
+) -> tuple[Frozen, ...]:
+    return tuple(
+        Frozen(Place(tensor, dim), len(axis), tuple(units.why_frozen(known[value][dim])))
+        for tensor, value in stored.items()
+        for dim, axis in enumerate(resolved[value])
+        if len(axis) > 1 and not axis.size
+    )
 
 
 def _initial(graph: Graph, units: Units, name: str) -> Axes:

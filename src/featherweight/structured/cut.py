@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +14,34 @@ from featherweight.structured.units import Axis
 Kept = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
 class Cut:
     """A choice of what is cut away from a network.
 
     Attributes:
         tracing: the network.
-        removed: the units that go.
+        removed: the units that go, in order.
     """
 
-    tracing: Tracing
-    removed: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tracing: Tracing, units: Iterable[int]) -> Cut:
-        """Return the cut that removes ``units``."""
-        return cls(tracing, np.array(sorted(units), np.int64))
+    def __init__(self, tracing: Tracing, units: Iterable[int]) -> None:
+        self.tracing = tracing
+        self.removed = np.unique(np.fromiter(units, np.int64))
+        self._goes = np.zeros(len(tracing.units) + 1, bool)  # the last one: what no unit is, NONE
+        self._goes[self.removed] = True
+        self._kept: dict[int, Kept] = {}
 
     def kept(self, axis: Axis) -> Kept:
-        """Return which indices of an axis stay."""
-        resolved = self.tracing.units.resolve(axis)
-        if not resolved.size:
-            return np.ones(len(axis), bool)
-        goes = np.asarray(np.isin(resolved, self.removed).any(axis=1), bool)
-        return ~goes
+        """Return which indices of an axis of the network stay."""
+        if id(axis) not in self._kept:
+            self._kept[id(axis)] = ~np.any(self._goes[axis], axis=1)
+        return self._kept[id(axis)]
 
     def shape(self, value: str) -> tuple[int, ...]:
         """Return the sizes of a tensor of the graph after the cut."""
         return tuple(int(self.kept(axis).sum()) for axis in self.tracing.axes[value])
 
+    @cached_property
     def stored(self) -> Mapping[str, dict[int, Kept]]:
-        """Return, for each parameter and buffer that gets smaller, what stays along which dimension."""
+        """What stays along which dimension of each parameter and buffer that gets smaller."""
         found: dict[str, dict[int, Kept]] = {}
         for tensor, value in self.tracing.stored.items():
             dims = {dim: self.kept(axis) for dim, axis in enumerate(self.tracing.axes[value])}

@@ -13,23 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.structured.axes import Tracing
-from featherweight.structured.units import NONE, Axis, Why
+from featherweight.structured.axes import Place, Tracing
+from featherweight.structured.units import NONE, Axis
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A dimension of a stored tensor.
-
-    Attributes:
-        tensor: its name in the state dict.
-        dim: the dimension, from 0.
-    """
-
-    tensor: str
-    dim: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +39,6 @@ class Group:
         return len(self.units)
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """A dimension of a stored tensor of which no index can be cut, and why."""
-
-    place: Place
-    size: int
-    reasons: tuple[Why, ...]
-
-
 def find_groups(tracing: Tracing) -> tuple[Group, ...]:
     """Return all groups of units that stored tensors have, in the order of the state dict."""
     members: dict[int, list[tuple[int, int, int]]] = {}  # unit -> (place, column, how often) each
@@ -78,23 +56,11 @@ def find_groups(tracing: Tracing) -> tuple[Group, ...]:
     return _named(found)
 
 
-def find_frozen(tracing: Tracing) -> tuple[Frozen, ...]:
-    """Return the dimensions of stored tensors that cannot be cut although they have more than one index."""
-    frozen: list[Frozen] = []
-    for tensor, value in tracing.stored.items():
-        for dim, axis in enumerate(tracing.axes[value]):
-            if len(axis) > 1 and not tracing.units.resolve(axis).size:
-                place = Place(tensor, dim)
-                frozen.append(Frozen(place, len(axis), tuple(tracing.units.why_frozen(axis))))
-    return tuple(frozen)
-
-
 def _places(tracing: Tracing) -> Iterator[tuple[Place, Axis]]:
     for tensor, value in tracing.stored.items():
         for dim, axis in enumerate(tracing.axes[value]):
-            resolved = tracing.units.resolve(axis)
-            if resolved.size:
-                yield Place(tensor, dim), resolved
+            if axis.size:
+                yield Place(tensor, dim), axis
 
 
 def _indices_of(units: Ints) -> Iterator[tuple[int, Ints]]:

@@ -75,7 +75,7 @@ def shrink(module: nn.Module, cut: Cut) -> None:
         module.named_buffers(remove_duplicate=False)
     )
     done: set[int] = set()
-    for name, dims in cut.stored().items():
+    for name, dims in cut.stored.items():
         tensor = named[name]
         if id(tensor) not in done:
             tensor.data = left_of(tensor.data, dims)

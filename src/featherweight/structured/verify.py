@@ -26,7 +26,7 @@ class Zeroed(torch.fx.Interpreter):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(cut.tracing.graph.program.module(check_guards=False))
-        self.cut, self.zeros = cut, cut.stored()
+        self.cut, self.zeros = cut, cut.stored
         self.small = {node.name: node for node in rewritten(cut).graph.nodes}
         self.outputs = {call.name: call.outputs for call in cut.tracing.graph.calls}
         self.over_less = {s.call for s in cut.tracing.statistics if not self._whole(s.tensor, s.dims)}

@@ -1,0 +1,122 @@
+"""Which units go: the least important ones, until the network is as small as was asked for.
+
+A selection is a number ``share`` of 0..1: how far to go down the order. Two orders:
+
+- global: all units by importance, that of a group divided by its mean so that groups compare;
+- group: in each group the same fraction.
+
+A group keeps at least ``min_keep`` units, and as many as a multiple of ``round_to``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.errors import SettingError
+from featherweight.structured.axes import Tracing
+from featherweight.structured.cut import Cut
+from featherweight.structured.groups import Group
+from featherweight.structured.importance import UnitScores
+
+SCOPES = ("global", "group")
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What each group keeps whatever its importance.
+
+    Attributes:
+        min_keep: units of a group, at least 1.
+        round_to: a group of more units than this keeps a multiple of it.
+    """
+
+    min_keep: int = 1
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("min_keep", "round_to"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name} is a number of units of at least 1, got {value!r}.")
+
+    def kept(self, wanted: int, size: int) -> int:
+        """Return how many of ``size`` units stay where ``wanted`` would."""
+        kept = max(wanted, min(self.min_keep, size))
+        if size > self.round_to:
+            kept = -(-kept // self.round_to) * self.round_to
+        return min(kept, size)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Groups with the importance of their units.
+
+    Attributes:
+        tracing: the network.
+        groups: those that may be cut.
+        scores: importance of each group's units.
+        scope: "global" or "group".
+        floors: what each group keeps.
+    """
+
+    tracing: Tracing
+    groups: Sequence[Group]
+    scores: Sequence[UnitScores]
+    scope: str = "global"
+    floors: Floors = Floors()
+
+    def cut(self, share: float) -> Cut:
+        """Return the cut that goes ``share`` (0..1) of the way down the order."""
+        kept = self._kept_globally(share) if self.scope == "global" else self._kept_in_each(share)
+        removed: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        for group, scores, wanted in zip(self.groups, self.scores, kept, strict=True):
+            stay = self.floors.kept(wanted, len(group))
+            removed.append(group.units[np.argsort(-scores, kind="stable")[stay:]])
+        return Cut(self.tracing, np.concatenate(removed).tolist())
+
+    def _kept_in_each(self, share: float) -> list[int]:
+        return [round((1 - share) * len(group)) for group in self.groups]
+
+    def _kept_globally(self, share: float) -> list[int]:
+        if not self.groups:
+            return []
+        relative = [scores / max(float(scores.mean()), 1e-300) for scores in self.scores]
+        order = np.sort(np.concatenate(relative))
+        goes = round(share * len(order))
+        threshold = order[goes] if goes < len(order) else np.inf
+        return [int((scores >= threshold).sum()) for scores in relative]
+
+
+def smallest_cut(ranking: Ranking, measure: Callable[[Cut], float], target: float, what: str) -> Cut:
+    """Return the cut that goes least far and reaches ``measure(cut) <= target``.
+
+    Raises:
+        SettingError: even the floors are above the target; says how far it gets.
+    """
+    low, high = 0.0, 1.0
+    if measure(ranking.cut(low)) <= target:
+        return ranking.cut(low)
+    if (least := measure(ranking.cut(high))) > target:
+        raise SettingError(
+            f"{what} cannot be reached: with every group at its floor {least:,.6g} are left, more than "
+            f"{target:,.6g}. Lower min_keep or round_to, skip less, or ask for less."
+        )
+    steps = max(1, sum(len(group) for group in ranking.groups))
+    while (high - low) * steps > 0.5:
+        middle = (low + high) / 2
+        low, high = (low, middle) if measure(ranking.cut(middle)) <= target else (middle, high)
+    return ranking.cut(high)
+
+
+def skipped(groups: Sequence[Group], matches: Callable[[str], bool]) -> Mapping[str, str]:
+    """Return the groups that have a skipped tensor, each with the first such tensor."""
+    found: dict[str, str] = {}
+    for group in groups:
+        hits = [place.tensor for place in group.places if matches(place.tensor)]
+        if hits:
+            found[group.name] = hits[0]
+    return found
