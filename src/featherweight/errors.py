@@ -7,7 +7,8 @@ The tree::
     │   └── UnknownNameError  a name that no registry entry has                     (also a KeyError)
     ├── ModelError            the model given cannot be worked on as asked
     │   ├── MaskError         masks and model (or file) do not fit each other
-    │   └── TraceError        the operations of the model cannot be followed
+    │   ├── TraceError        the operations of the model cannot be followed
+    │   └── SurgeryError      a network that was cut is not what it should be; it was not changed
     ├── DataError             a data set is missing, damaged or of the wrong form
     ├── TrainingError         training cannot start or go on
     │   └── ResumeError       a checkpoint does not belong to this run
@@ -43,6 +44,10 @@ class MaskError(ModelError):
 
 class TraceError(ModelError):
     """The operations of the model cannot be followed."""
+
+
+class SurgeryError(ModelError):
+    """A network that was cut is not what it should be; it was not changed."""
 
 
 class DataError(FeatherweightError):

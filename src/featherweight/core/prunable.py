@@ -8,16 +8,15 @@ we have never seen. Everything else is left alone, and listed with the reason.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from featherweight.errors import ModelError, SettingError
+from featherweight.core.skip import match_skip
+from featherweight.errors import ModelError
 
 # In these the second dimension of the weight counts the outputs; in all others the first one does.
 _OUTPUTS_SECOND = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Conv1D")
@@ -90,8 +89,9 @@ def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
     """
     inner = unwrap(model)
     found = [_Parameter(name, aliases, tensor, owners) for name, aliases, tensor, owners in _tensors(inner)]
-    skipped = _match_skip(tuple([skip] if isinstance(skip, str) else skip), found)
-    reasons = {p.name: skipped.get(p.name) or _reason_to_leave(p) for p in found}
+    skipped = match_skip(skip, [p.names for p in found])
+    asked = {name: f"skipped by {pattern!r}" for name, pattern in skipped.items()}
+    reasons = {p.name: asked.get(p.name) or _reason_to_leave(p) for p in found}
     pruned = [p for p in found if reasons[p.name] is None]
     left = tuple(LeftAlone(p.name, reason) for p in found if (reason := reasons[p.name]))
     if not pruned:
@@ -180,32 +180,6 @@ def _computed(parameter: _Parameter) -> str | None:
     """Return the tensor that hooks of torch.nn.utils (weight_norm, spectral_norm, prune) make of it."""
     stem = parameter.name.rpartition(".")[2].rpartition("_")[0]
     return stem if isinstance(vars(parameter.owners[0]).get(stem), Tensor) else None
-
-
-def _match_skip(skip: Sequence[str], parameters: Sequence[_Parameter]) -> dict[str, str]:
-    """Return the reason for each skipped parameter; every entry of ``skip`` must match something."""
-    reasons: dict[str, str] = {}
-    for pattern in skip:
-        hits = [p for p in parameters if any(_matches(pattern, name) for name in p.names)]
-        if not hits:
-            raise SettingError(_no_match(pattern, parameters))
-        for parameter in hits:
-            reasons.setdefault(parameter.name, f"skipped by {pattern!r}")
-    return reasons
-
-
-def _matches(pattern: str, name: str) -> bool:
-    """Whether ``pattern`` matches the parameter's name or that of any module it lies in."""
-    parts = name.split(".")
-    return any(fnmatchcase(".".join(parts[:stop]), pattern) for stop in range(1, len(parts) + 1))
-
-
-def _no_match(pattern: str, parameters: Sequence[_Parameter]) -> str:
-    names = [name for p in parameters for name in p.names]
-    paths = sorted({name.rpartition(".")[0] for name in names} | set(names))
-    near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.4)
-    hint = f" Near names: {', '.join(near)}." if near else f" Parameters begin: {', '.join(names[:3])}, ..."
-    return f"skip={pattern!r} matches no parameter or module of the model.{hint}"
 
 
 def _nothing_left(model: nn.Module, left: Sequence[LeftAlone]) -> str:

@@ -64,6 +64,7 @@ class Graph:
         calls: the operations in order.
         shapes: sizes of every tensor.
         stored: names of tensors that are parameters or buffers of the model, with their state dict names.
+        parameters: state dict names of the parameters.
         inputs: names of the tensors that the network was given.
         outputs: names of the tensors that it returned.
         program: what torch.export gave, for those who rewrite it.
@@ -72,6 +73,7 @@ class Graph:
     calls: tuple[Call, ...]
     shapes: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, str]
+    parameters: frozenset[str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     program: ExportedProgram = field(repr=False, compare=False)
@@ -142,9 +144,10 @@ class _Reader:
             elif node.op == "get_attr":
                 self.names[node] = None
         stored, inputs = self._signature()
+        parameters = frozenset(self.program.graph_signature.parameters)
         (result,) = (node.args[0] for node in self.program.graph.nodes if node.op == "output")
         outputs = tuple(dict.fromkeys(ref.name for ref in refs(self._plain(result))))
-        return Graph(tuple(self.calls), self.shapes, stored, inputs, outputs, self.program)
+        return Graph(tuple(self.calls), self.shapes, stored, parameters, inputs, outputs, self.program)
 
     def _signature(self) -> tuple[dict[str, str], tuple[str, ...]]:
         kinds = (InputKind.PARAMETER, InputKind.BUFFER)

@@ -44,8 +44,9 @@ formulas: Registry[Formula] = Registry("MAC formula")
 
 
 def params(cut: Cut) -> int:
-    """Return how many entries the stored tensors of the cut network have."""
-    return sum(prod(cut.shape(value)) for value in cut.tracing.stored.values())
+    """Return the number of parameters of the cut network."""
+    stored, parameters = cut.tracing.stored, cut.tracing.graph.parameters
+    return sum(prod(cut.shape(value)) for name, value in stored.items() if name in parameters)
 
 
 def macs(cut: Cut) -> int:

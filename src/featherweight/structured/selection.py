@@ -10,7 +10,7 @@ A group keeps at least ``min_keep`` units, and as many as a multiple of ``round_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,13 +110,3 @@ def smallest_cut(ranking: Ranking, measure: Callable[[Cut], float], target: floa
         middle = (low + high) / 2
         low, high = (low, middle) if measure(ranking.cut(middle)) <= target else (middle, high)
     return ranking.cut(high)
-
-
-def skipped(groups: Sequence[Group], matches: Callable[[str], bool]) -> Mapping[str, str]:
-    """Return the groups that have a skipped tensor, each with the first such tensor."""
-    found: dict[str, str] = {}
-    for group in groups:
-        hits = [place.tensor for place in group.places if matches(place.tensor)]
-        if hits:
-            found[group.name] = hits[0]
-    return found

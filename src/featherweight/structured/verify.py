@@ -8,6 +8,8 @@ what it does in the cut network, and zeros must not count.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,7 +100,31 @@ def difference(a: Any, b: Any) -> float:
     return max(found, default=0.0)
 
 
-def check(cut: Cut, small: nn.Module, *inputs: Any) -> float:
+def check(cut: Cut, small: nn.Module, *args: Any, **kwargs: Any) -> float:
     """Return how far ``small`` is from the zeroed network: the largest difference over the largest output."""
+    reference = Zeroed(cut)
     with torch.no_grad():
-        return difference(Zeroed(cut).run(*inputs), small(*inputs))
+        # An interpreter takes positional inputs only, in the order of the graph's placeholders.
+        inputs = tree_leaves((args, kwargs))
+        return difference(reference.run(*inputs), tree_leaves(small(*args, **kwargs)))
+
+
+@contextmanager
+def disturbed(model: nn.Module) -> Generator[None]:
+    """Add noise to the parameters that are all alike, and put them back afterwards.
+
+    New networks have scales of one and last layers of zero, behind which mistakes would hide.
+    """
+    alike = [
+        p
+        for p in model.parameters()
+        if p.is_floating_point() and p.numel() and bool((p == p.flatten()[0]).all())
+    ]
+    before = [p.data for p in alike]
+    try:
+        for parameter in alike:
+            parameter.data = parameter.data + 0.1 * torch.randn_like(parameter.data)
+        yield
+    finally:
+        for parameter, data in zip(alike, before, strict=True):
+            parameter.data = data

@@ -1,0 +1,42 @@
+"""What ``skip=`` means: names or patterns of parameters, or of modules, which stand for all inside them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from featherweight.errors import SettingError
+
+
+def match_skip(skip: str | Sequence[str], parameters: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """Return the skipped parameters by first name, each with the first pattern that matches it.
+
+    Args:
+        skip: names or patterns (``*``, ``?``, ``[...]``).
+        parameters: the names of each parameter, several where it is tied.
+
+    Raises:
+        SettingError: an entry of ``skip`` matches nothing; with near names.
+    """
+    found: dict[str, str] = {}
+    for pattern in [skip] if isinstance(skip, str) else skip:
+        hits = [names for names in parameters if any(_matches(pattern, name) for name in names)]
+        if not hits:
+            raise SettingError(_no_match(pattern, [name for names in parameters for name in names]))
+        for names in hits:
+            found.setdefault(names[0], pattern)
+    return found
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` matches the parameter's name or that of any module it lies in."""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:stop]), pattern) for stop in range(1, len(parts) + 1))
+
+
+def _no_match(pattern: str, names: Sequence[str]) -> str:
+    paths = sorted({name.rpartition(".")[0] for name in names} | set(names))
+    near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.4)
+    hint = f" Near names: {', '.join(near)}." if near else f" Parameters begin: {', '.join(names[:3])}, ..."
+    return f"skip={pattern!r} matches no parameter or module of the model.{hint}"

@@ -1,0 +1,215 @@
+"""Structured pruning in one call: trace, group, score, select, verify, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
+
+from featherweight.core.skip import match_skip
+from featherweight.core.trace import Example, as_arguments, evaluating, trace
+from featherweight.errors import ModelError, SettingError, SurgeryError
+from featherweight.structured import cost
+from featherweight.structured.axes import Frozen, trace_axes
+from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.groups import find_groups
+from featherweight.structured.importance import Context, Importance, importances
+from featherweight.structured.rewrite import rewritten
+from featherweight.structured.selection import SCOPES, Floors, Ranking, smallest_cut
+from featherweight.structured.surgery import operate
+from featherweight.structured.verify import check, disturbed
+
+TOLERANCE = 1e-3
+Loss = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What was cut, and what came of it.
+
+    Attributes:
+        kept: for each tensor that got smaller, the indices that stayed along each dimension.
+        attributes: what was set on which module; None where the class could not stay and the rewritten
+            graph was returned.
+        widths: for each group its name, and how many units it had and has.
+        params: number of parameters before and after.
+        macs: multiply-accumulates of a forward pass on the example inputs before and after.
+        difference: how far the cut network was from the zeroed one, over the largest output.
+        frozen: dimensions that could not be cut, and why.
+        skipped: groups that were left alone on request.
+    """
+
+    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    attributes: Mapping[str, Mapping[str, Any]] | None
+    widths: tuple[tuple[str, int, int], ...]
+    params: tuple[int, int]
+    macs: tuple[int, int]
+    difference: float
+    frozen: tuple[Frozen, ...]
+    skipped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = [("parameters", *self.params), ("MACs", *self.macs), *self.widths]
+        width = max(len(name) for name, _, _ in rows)
+        lines = [f"{name:<{width}}  {before:>13,} → {after:>13,}" for name, before, after in rows]
+        return "\n".join([*lines, *(f"left alone on request: {name}" for name in self.skipped)])
+
+
+def prune_structured(
+    model: nn.Module,
+    example_inputs: Example,
+    *,
+    keep: float | None = None,
+    params: float | None = None,
+    macs: float | None = None,
+    criterion: str | Importance = "l2",
+    scope: str = "global",
+    skip: Sequence[str] = (),
+    min_keep: int = 1,
+    round_to: int = 1,
+    data: Iterable[Any] | None = None,
+    loss: Loss = F.cross_entropy,
+    seed: int = 0,
+) -> tuple[nn.Module, Surgery]:
+    """Remove the least important channels, heads and features of ``model``, and return what is left.
+
+    The model is cut in place and returned where its class can stay. Where sizes are written into a forward,
+    the model is left as it is, and its rewritten graph is returned. Either computes the same as the model
+    with what was removed set to zero: that is checked before anything is changed.
+
+    Args:
+        model: any network that torch.export can trace.
+        example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
+        keep: fraction of each group's units to keep (with scope "group") or of all units (with "global").
+        params: fraction of the parameters to keep at most.
+        macs: fraction of the multiply-accumulates to keep at most. One of the three is given, 0 < it < 1.
+        criterion: how much a unit matters: a name, or a callable as in structured.importance.
+        scope: "global" ranks the units of all groups together, "group" cuts each group alike.
+        skip: names or patterns of parameters and modules whose groups are left alone.
+        min_keep: units that each group keeps at least.
+        round_to: groups keep multiples of this many units.
+        data: batches ``(inputs, targets)`` for criteria that look at gradients.
+        loss: ``(outputs, targets) -> scalar`` for those.
+        seed: seed of everything random.
+
+    Raises:
+        SettingError: a setting is wrong, or the target cannot be reached; says how far it gets.
+        TraceError: torch.export cannot trace the model.
+        ModelError: there is nothing to cut.
+        SurgeryError: the cut network is not the same as the zeroed one; the model is not changed.
+    """
+    target = _target(keep=keep, params=params, macs=macs)
+    floors = Floors(min_keep, round_to)
+    if scope not in SCOPES:
+        raise SettingError(f"scope is one of {', '.join(SCOPES)}, got {scope!r}.")
+    score = importances[criterion] if isinstance(criterion, str) else criterion
+    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
+    patterns = match_skip(skip, named)
+
+    tracing = trace_axes(trace(model, example_inputs))
+    every = find_groups(tracing)
+    left_alone = [g.name for g in every if any(place.tensor in patterns for place in g.places)]
+    groups = [group for group in every if group.name not in left_alone]
+    if not groups:
+        raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
+    context = Context(model, dict(model.named_parameters()), _gradients(model, data, loss), seed)
+    ranking = Ranking(tracing, groups, [score(group, context) for group in groups], scope, floors)
+    cut = _cut(ranking, *target)
+    difference = _verified(model, cut, example_inputs)
+    before, after = Cut(tracing, ()), cut
+    fitted = operate(model, cut, example_inputs)
+    result = model if fitted is not None else rewritten(cut)
+    return result, Surgery(
+        kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
+        attributes=None if fitted is None else fitted.attributes,
+        widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in every),
+        params=(cost.params(before), cost.params(after)),
+        macs=(cost.macs(before), cost.macs(after)),
+        difference=difference,
+        frozen=tracing.frozen,
+        skipped=tuple(left_alone),
+    )
+
+
+def _target(**given: float | None) -> tuple[str, float]:
+    """Return the one target that is given."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        raise SettingError(
+            f"Give one of {', '.join(f'{name}=' for name in given)}: the fraction that is left, got "
+            f"{', '.join(f'{name}={value!r}' for name, value in chosen.items()) or 'none'}."
+        )
+    ((name, value),) = chosen.items()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:  # pyright: ignore
+        raise SettingError(f"{name} is the fraction that is left, between 0 and 1, got {value!r}.")
+    return name, float(value)
+
+
+def _cut(ranking: Ranking, target: str, fraction: float) -> Cut:
+    if target == "keep":
+        return ranking.cut(1 - fraction)
+    measure = {"params": cost.params, "macs": cost.macs}[target]
+    whole = measure(ranking.cut(0))
+    return smallest_cut(ranking, measure, fraction * whole, f"{target}={fraction:g}")
+
+
+def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:
+    """Return the gradients of the mean loss over ``data``, in evaluation mode; the model's own stay."""
+    if data is None:
+        return {}
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(p) for name, p in named.items()}
+    with evaluating(model), torch.enable_grad():
+        for inputs, targets in data:
+            args, kwargs = as_arguments(inputs)
+            value = loss(model(*args, **kwargs), targets)
+            found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+            for name, gradient in zip(named, found, strict=True):
+                total[name] += 0 if gradient is None else gradient  # pyright: ignore
+    return total
+
+
+def _verified(model: nn.Module, cut: Cut, example: Example) -> float:
+    """Return how far the cut network is from the zeroed one; nothing of the model is changed."""
+    args, kwargs = as_arguments(example)
+    with disturbed(model), evaluating(model):
+        small = rewritten(cut)
+        found = check(cut, small, *args, **kwargs), check(cut, small, *_others(args), **_others(kwargs))
+    worst = max(found)
+    if not worst < TOLERANCE:
+        raise SurgeryError(
+            f"The cut network differs from the same network with those channels zeroed, by {worst:.2g} of "
+            f"the largest output, more than {TOLERANCE:g}. The model is not changed. A dimension rule must "
+            f"be wrong: please report the network, and leave parts out with skip= until it fits."
+        )
+    return worst
+
+
+def _others(values: Any) -> Any:
+    """Return other inputs of the same sizes: noise for floats, the entries in another order for others."""
+
+    def other(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if value.is_floating_point():
+            return torch.randn_like(value)
+        return value.flatten()[torch.randperm(value.numel())].view(value.shape)
+
+    return tree_map(other, values)
+
+
+def _indices(kept: Kept) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(kept).tolist())
+
+
+def _nothing_to_cut(frozen: Sequence[Frozen], left_alone: Sequence[str]) -> str:
+    places = [f"{f.place.tensor}[{f.place.dim}]: {next(iter(f.reasons), '?')}" for f in frozen[:5]]
+    asked = f" Left alone on request: {', '.join(left_alone[:5])}." if left_alone else ""
+    cannot = "; ".join(places) or "no dimension"
+    return f"There is nothing to cut in this network.{asked} Cannot be cut: {cannot}."

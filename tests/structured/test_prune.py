@@ -1,0 +1,158 @@
+"""Structured pruning in one call: targets, what is left alone, and what it says when it cannot."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from featherweight.errors import ModelError, SettingError, SurgeryError, TraceError
+from featherweight.profile import profile
+from featherweight.structured import prune as module
+from featherweight.structured.importance import importances
+from featherweight.structured.prune import prune_structured
+from featherweight.zoo import build
+
+INPUTS = torch.randn(2, 1, 28, 28)
+
+
+@pytest.fixture
+def cnn():
+    torch.manual_seed(0)
+    return build("small_cnn").eval()
+
+
+@pytest.fixture
+def wrong(monkeypatch):
+    """A rewriting that makes a mistake."""
+
+    def rewritten(cut):
+        small = right(cut)
+        small.get_parameter("convs.1.weight").data.mul_(-1)
+        return small
+
+    right = module.rewritten
+    monkeypatch.setattr(module, "rewritten", rewritten)
+
+
+def count(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_third_of_the_macs_in_the_same_class(cnn):
+    before = copy.deepcopy(cnn)
+    small, surgery = prune_structured(cnn, INPUTS, macs=1 / 3)
+    assert small is cnn
+    assert surgery.macs == (profile(before, INPUTS).macs, profile(small, INPUTS).macs)
+    assert 0.3 < surgery.macs[1] / surgery.macs[0] <= 1 / 3
+    assert surgery.params == (count(before), count(small))
+    assert surgery.difference < 1e-4
+    assert small.convs[1].out_channels == len(small.convs[1].weight) == surgery.widths[1][2]
+
+
+@pytest.mark.parametrize("target", ["keep", "params", "macs"])
+@pytest.mark.parametrize("scope", ["global", "group"])
+def test_targets_and_scopes(cnn, target, scope):
+    _, surgery = prune_structured(cnn, INPUTS, **{target: 0.5}, scope=scope)
+    if target == "keep":
+        before, after = (sum(widths[place] for widths in surgery.widths) for place in (1, 2))
+        assert after == before / 2
+    else:
+        before, after = getattr(surgery, target)
+        assert 0.4 < after / before <= 0.5
+
+
+@pytest.mark.parametrize("criterion", importances)
+def test_every_criterion_cuts(cnn, criterion):
+    data = [(INPUTS, torch.tensor([1, 2]))]
+    _, surgery = prune_structured(cnn, INPUTS, keep=0.5, scope="group", criterion=criterion, data=data)
+    assert [after for _, _, after in surgery.widths] == [16, 32, 64, 128]
+
+
+def test_taylor_takes_what_the_loss_does_not_need(cnn):
+    with torch.no_grad():
+        cnn.convs[3].weight[:, 5] *= 100  # large, and without effect: nothing comes out of channel 5
+        cnn.norms[2].weight[5] = cnn.norms[2].bias[5] = 0
+    data = [(INPUTS, torch.tensor([1, 2]))]
+    _, surgery = prune_structured(
+        copy.deepcopy(cnn), INPUTS, keep=0.9, criterion="taylor", scope="group", data=data
+    )
+    assert 5 not in surgery.kept["convs.2.weight"][0]
+    _, surgery = prune_structured(cnn, INPUTS, keep=0.9, criterion="l2", scope="group")
+    assert 5 in surgery.kept["convs.2.weight"][0]
+
+
+def test_taylor_without_data(cnn):
+    with pytest.raises(SettingError, match="pass data="):
+        prune_structured(cnn, INPUTS, keep=0.5, criterion="taylor")
+
+
+def test_what_is_skipped_stays(cnn):
+    _, surgery = prune_structured(cnn, INPUTS, keep=0.5, scope="group", skip=["convs.1", "norms.3"])
+    assert [after for _, _, after in surgery.widths] == [32, 64, 64, 256]
+    assert surgery.skipped == ("convs.0.weight", "convs.1.weight", "convs.3.weight")
+    assert "left alone on request: convs.1.weight" in str(surgery)
+
+
+def test_a_size_in_the_forward_gives_the_rewritten_graph():
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.b(torch.relu(self.a(x)).view(-1, 12))
+
+    model = Written()
+    small, surgery = prune_structured(model, torch.randn(4, 6), keep=0.5)
+    assert small is not model
+    assert surgery.attributes is None
+    assert (count(small), count(model)) == (63, 123)
+    assert small(torch.randn(4, 6)).shape == (4, 3)
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_wrong_cut_is_refused_and_nothing_is_changed(cnn):
+    before = {name: tensor.clone() for name, tensor in cnn.state_dict().items()}
+    with pytest.raises(SurgeryError, match="differs from the same network"):
+        prune_structured(cnn, INPUTS, keep=0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in cnn.state_dict().items())
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_last_layer_of_zeros_hides_nothing(cnn):
+    nn.init.zeros_(cnn.fc.weight)
+    with pytest.raises(SurgeryError):
+        prune_structured(cnn, INPUTS, keep=0.5)
+    assert not cnn.fc.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "one of keep=, params=, macs="),
+        ({"keep": 0.5, "macs": 0.5}, "got keep=0.5, macs=0.5"),
+        ({"macs": 3.0}, "between 0 and 1, got 3.0"),
+        ({"keep": 0.5, "scope": "all"}, "global, group"),
+        ({"keep": 0.5, "criterion": "l3"}, "l1, l2"),
+        ({"keep": 0.5, "skip": "convz"}, "convs"),
+        ({"params": 1e-6}, "cannot be reached"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_changed(cnn, settings, message):
+    before = count(cnn)
+    with pytest.raises(SettingError, match=message):
+        prune_structured(cnn, INPUTS, **settings)
+    assert count(cnn) == before
+
+
+def test_nothing_to_cut_and_nothing_to_trace():
+    with pytest.raises(ModelError, match=r"0\.weight\[0\]: output of the network"):
+        prune_structured(nn.Sequential(nn.Linear(4, 4)), torch.randn(1, 4), keep=0.5)
+
+    class Branching(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(TraceError, match="cannot trace Branching"):
+        prune_structured(Branching(), torch.randn(3), keep=0.5)
