@@ -73,12 +73,10 @@ def test_taylor_takes_what_the_loss_does_not_need(cnn):
     with torch.no_grad():
         cnn.convs[3].weight[:, 5] *= 100  # large, and without effect: nothing comes out of channel 5
         cnn.norms[2].weight[5] = cnn.norms[2].bias[5] = 0
-    data = [(INPUTS, torch.tensor([1, 2]))]
-    _, surgery = prune_structured(
-        copy.deepcopy(cnn), INPUTS, keep=0.9, criterion="taylor", scope="group", data=data
-    )
+    settings = {"keep": 0.8, "scope": "group", "data": [(INPUTS, torch.tensor([1, 2]))]}
+    _, surgery = prune_structured(copy.deepcopy(cnn), INPUTS, criterion="taylor", **settings)
     assert 5 not in surgery.kept["convs.2.weight"][0]
-    _, surgery = prune_structured(cnn, INPUTS, keep=0.9, criterion="l2", scope="group")
+    _, surgery = prune_structured(cnn, INPUTS, criterion="l2", **settings)
     assert 5 in surgery.kept["convs.2.weight"][0]
 
 
