@@ -1,10 +1,15 @@
-"""mkdocs hook: replaces `<!-- table: NAME -->` by the table of a registry, so that no table can go stale."""
+"""mkdocs hook: fills in tables, so that none can go stale.
+
+`<!-- table: NAME -->` becomes the table of a registry, `<!-- record: NAME -->` that of a benchmark's record.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from featherweight._registry import Registry
@@ -19,11 +24,20 @@ REGISTRIES = {
     "data sets": ("featherweight.zoo._registry", "data_sets"),
 }
 MARK = re.compile(r"<!-- table: (.+?) -->")
+RECORD = re.compile(r"<!-- record: (.+?) -->")
+ROOT = Path(__file__).parents[1]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the tables of one page; called by mkdocs."""
-    return MARK.sub(lambda mark: table(mark[1]), markdown)
+    return RECORD.sub(lambda mark: record(mark[1]), MARK.sub(lambda mark: table(mark[1]), markdown))
+
+
+def record(name: str) -> str:
+    """Return the record of a benchmark as a Markdown table."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module("benchmarks.tables").TABLES[name]()
 
 
 def table(name: str) -> str:

@@ -70,3 +70,33 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     methods = (tmp_path / "reference" / "methods.html").read_text()
     assert "magnitude" in methods
     assert "<!-- table:" not in methods
+
+
+def test_a_record_has_its_table(hook: ModuleType) -> None:
+    page = hook.on_page_markdown("# Page\n\n<!-- record: compact file -->\n")
+    assert "| resnet50 | fp16 | 102,469,840 |" in page
+
+
+def test_every_record_is_on_the_page_of_figures(hook: ModuleType) -> None:
+    text = (ROOT / "docs" / "reference" / "figures.md").read_text()
+    hook.record("compact file")  # puts benchmarks in reach
+    tables = importlib.import_module("benchmarks.tables").TABLES
+    assert set(hook.RECORD.findall(text)) == set(tables)
+
+
+def test_the_figures_of_the_readme_are_those_of_the_records(hook: ModuleType) -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    accuracy = hook.record("accuracy of fashion_cnn").splitlines()
+    cells = {line.split("|")[1].strip(): line.split("|")[5].strip() for line in accuracy[2:]}
+    mean, _, rest = cells["progressive magnitude"].partition(" ± ")
+    spread, seeds = rest.rstrip(")").split(" (")
+    assert f"from 93.11% to {mean} ± {spread}% of 10,000 test images ({seeds} seeds" in readme
+    assert f"instead of the small ones: {cells['progressive random, fine-tuned'].split(' ')[0]}%" in readme
+    assert f"Without fine-tuning: {cells['one-shot magnitude, no training']}%" in readme
+    compact = [line.split("|") for line in hook.record("compact file").splitlines() if "resnet50" in line]
+    for row in compact:
+        assert f"{row[5].strip()} " in readme
+    assert f"Read at {compact[0][7].strip()} MB" in readme
+    times = [line.split("|") for line in hook.record("prune cost").splitlines() if "quartiles" not in line]
+    ours, theirs = (float(row[3]) / 1000 for row in times[1:3])
+    assert f"takes {ours:.2f} s for ResNet-50, `torch.nn.utils.prune` {theirs:.2f} s" in readme
