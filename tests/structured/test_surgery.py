@@ -76,3 +76,26 @@ def test_a_size_in_the_forward_leaves_the_model_as_it_was(cut_of):
     assert model.a.out_features == 12
     assert torch.equal(model(inputs), output)
     assert rewritten(cut)(inputs).shape == (4, 3)
+
+
+class Sequence(nn.Module):
+    """A recurrent layer between two linear ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.lstm, self.b = nn.Linear(5, 8), nn.LSTM(8, 10, 2, batch_first=True), nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.b(self.lstm(self.a(x))[0])
+
+
+def test_a_recurrent_layer_runs_with_fewer_hidden_units(cut_of):
+    torch.manual_seed(0)
+    model, inputs = Sequence().eval(), torch.randn(2, 6, 5)
+    cut = cut_of(model, inputs)
+    expected = rewritten(cut)(inputs)
+    assert operate(model, cut, inputs) is not None
+    assert (model.lstm.input_size, model.lstm.hidden_size) == (4, 5)
+    assert difference(expected, model(inputs)) < 1e-5
+    model.train()(inputs).sum().backward()
+    assert model.lstm.weight_hh_l1.grad.shape == (20, 5)

@@ -116,7 +116,11 @@ def _with_symbols(old: Any, new: Any) -> Any:
     return old if isinstance(old, torch.fx.Node) else new
 
 
-@adjusts("view.default", "reshape.default", "_unsafe_view.default", "expand.default")
+@adjusts(
+    "view.default", "reshape.default", "_unsafe_view.default", "expand.default", "zeros.default",
+    "ones.default", "full.default", "empty.memory_format", "new_zeros.default", "new_ones.default",
+    "new_full.default", "new_empty.default",
+)  # fmt: skip
 def _output_size(call: Call, cut: Cut) -> dict[str, Any]:
     name = "size" if "size" in call.arguments else "shape"
     old, new = call.arguments[name], cut.shape(call.outputs[0])
@@ -149,6 +153,12 @@ def _groups(call: Call, cut: Cut) -> dict[str, Any]:
 def _norm_groups(call: Call, cut: Cut) -> dict[str, Any]:
     channels = cut.kept(cut.tracing.axes[call.arguments["input"].name][1])
     return {"num_groups": int(channels.reshape(call.arguments["num_groups"], -1).any(axis=1).sum())}
+
+
+@adjusts("channel_shuffle.default", "native_channel_shuffle.default")
+def _shuffled_groups(call: Call, cut: Cut) -> dict[str, Any]:
+    channels = cut.kept(cut.tracing.axes[call.arguments["self"].name][1])
+    return {"groups": int(channels.reshape(call.arguments["groups"], -1).any(axis=1).sum())}
 
 
 @adjusts("layer_norm.default", "rms_norm.default")

@@ -54,6 +54,15 @@ def groups(flow: Flow) -> list[Axes]:
     return [axes]
 
 
+@rule("_weight_norm.default", "_weight_norm_interface.default")
+def weight_norm(flow: Flow) -> list[Axes]:
+    """``g v / |v|``, the norm over all dimensions but ``dim``; the interface returns the norms too."""
+    direction, scale, dim = flow.axes("v"), flow.axes("g"), flow["dim"]
+    flow.unite(direction[dim], scale[dim])
+    flow.reduce(flow["v"], [d for d in range(len(direction)) if d != dim])
+    return [direction, *([scale] if len(flow.call.outputs) == 2 else [])]
+
+
 @rule("local_response_norm.default")
 def neighbours(flow: Flow) -> list[Axes]:
     """Neighbouring channels count: none may go."""

@@ -13,7 +13,8 @@ from featherweight.structured.units import fixed
 @rule(
     "sum.default", "sum.dim_IntList", "mean.default", "mean.dim", "var.default", "var.dim", "var.correction",
     "std.default", "std.dim", "std.correction", "var_mean.default", "var_mean.dim", "var_mean.correction",
-    "std_mean.correction", "norm.ScalarOpt_dim", "norm.Scalar", "linalg_vector_norm.default",
+    "std_mean.correction", "norm.ScalarOpt_dim", "norm.Scalar",
+    "norm.ScalarOpt_dim_dtype", "linalg_vector_norm.default",
 )  # fmt: skip
 def statistic(flow: Flow) -> list[Axes]:
     """A statistic that can run over fewer indices."""
@@ -43,10 +44,37 @@ def _without(flow: Flow, dims: list[int]) -> list[Axes]:
     return [list(kept) for _ in flow.call.outputs]
 
 
+@rule("glu.default")
+def gated(flow: Flow) -> list[Axes]:
+    """The first half of a dimension, gated by the second."""
+    axes, dim = flow.axes("self"), flow.dim()
+    half = len(axes[dim]) // 2
+    axes[dim] = flow.unite(axes[dim][:half], axes[dim][half:])
+    return [axes]
+
+
+@rule("tril.default", "triu.default", "tril_.default", "triu_.default")
+def triangle(flow: Flow) -> list[Axes]:
+    """What is left depends on the numbers of row and column."""
+    axes = flow.axes("self")
+    flow.freeze(axes[-2:], "an index counts by its number")
+    return [axes]
+
+
+@rule("fft_rfft2.default", "fft_irfft2.default", "fft_fft2.default", "fft_ifft2.default", "fft_rfftn.default",
+      "fft_irfftn.default", "fft_fftn.default", "fft_ifftn.default")  # fmt: skip
+def fourier(flow: Flow) -> list[Axes]:
+    """Every index of the transformed dimensions becomes part of every other."""
+    axes = flow.axes("self")
+    dims = flow.dims()
+    flow.freeze((axes[d] for d in dims), "transformed as a whole")
+    return [[fixed(flow.shape()[d]) if d in dims else axis for d, axis in enumerate(axes)]]
+
+
 @rule(
     "softmax.int", "log_softmax.int", "_softmax.default", "_log_softmax.default", "cumsum.default",
     "cumprod.default", "logcumsumexp.default", "sort.default", "sort.stable", "argsort.default",
-    "argsort.stable", "flip.default", "renorm.default", "glu.default",
+    "argsort.stable", "flip.default", "renorm.default", "topk.default",
 )  # fmt: skip
 def along(flow: Flow) -> list[Axes]:
     """An operation in which the indices of one dimension depend on each other."""

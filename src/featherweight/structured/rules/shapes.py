@@ -122,6 +122,20 @@ def interleave(flow: Flow) -> list[Axes]:
     return [[*axes[:dim], flow.units.merge([axes[dim], fixed(repeats)]), *axes[dim + 1 :]]]
 
 
+@rule("view_as_complex.default")
+def view_as_complex(flow: Flow) -> list[Axes]:
+    """``(..., 2) -> (...)``."""
+    axes = flow.axes("self")
+    flow.freeze(axes[-1:], "real and imaginary part")
+    return [axes[:-1]]
+
+
+@rule("view_as_real.default")
+def view_as_real(flow: Flow) -> list[Axes]:
+    """``(...) -> (..., 2)``."""
+    return [[*flow.axes("self"), fixed(2)]]
+
+
 @rule("pixel_shuffle.default")
 def pixel_shuffle(flow: Flow) -> list[Axes]:
     """``(..., c r r, h, w) -> (..., c, h r, w r)``."""
