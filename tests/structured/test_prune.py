@@ -93,14 +93,6 @@ def test_what_is_skipped_stays(cnn):
 
 
 def test_a_size_in_the_forward_gives_the_rewritten_graph():
-    class Written(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
-
-        def forward(self, x):
-            return self.b(torch.relu(self.a(x)).view(-1, 12))
-
     model = Written()
     small, surgery = prune_structured(model, torch.randn(4, 6), keep=0.5)
     assert small is not model
@@ -154,3 +146,47 @@ def test_nothing_to_cut_and_nothing_to_trace():
 
     with pytest.raises(TraceError, match="cannot trace Branching"):
         prune_structured(Branching(), torch.randn(3), keep=0.5)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01),
+    "adamw, fused": lambda p: torch.optim.AdamW(p, 0.01, fused=True),
+}
+
+
+class Written(nn.Module):
+    """Has a size written into its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)).view(-1, 12))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("where", ["in place", "rewritten"])
+def test_training_goes_on_with_the_state_that_is_left(name, where):
+    torch.manual_seed(0)
+    model = (
+        Written() if where == "rewritten" else nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+    )
+    first = "a" if where == "rewritten" else "0"
+    inputs, optimizer = torch.randn(4, 6), OPTIMIZERS[name](model.parameters())
+    model(inputs).square().sum().backward()
+    optimizer.step()
+    key = "momentum_buffer" if name == "sgd" else "exp_avg"
+    momentum = optimizer.state[model.get_parameter(f"{first}.weight")][key].clone()
+    small, surgery = prune_structured(model, inputs, keep=0.5, optimizer=optimizer)
+    kept = list(surgery.kept[f"{first}.weight"][0])
+    weight = small.get_parameter(f"{first}.weight")
+    assert torch.equal(optimizer.state[weight][key], momentum[kept])
+    assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {id(p) for p in small.parameters()}
+    before = weight.detach().clone()
+    optimizer.zero_grad()
+    small(inputs).square().sum().backward()
+    optimizer.step()
+    assert weight.grad.shape == weight.shape == (6, 6)
+    assert not torch.equal(weight, before)

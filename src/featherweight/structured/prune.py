@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from featherweight.core.skip import match_skip
@@ -20,6 +21,7 @@ from featherweight.structured.axes import Frozen, trace_axes
 from featherweight.structured.cut import Cut, Kept
 from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Context, Importance, importances
+from featherweight.structured.optimizer import follow
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import SCOPES, Floors, Ranking, smallest_cut
 from featherweight.structured.surgery import operate
@@ -75,6 +77,7 @@ def prune_structured(
     round_to: int = 1,
     data: Iterable[Any] | None = None,
     loss: Loss = F.cross_entropy,
+    optimizer: Optimizer | None = None,
     seed: int = 0,
 ) -> tuple[nn.Module, Surgery]:
     """Remove the least important channels, heads and features of ``model``, and return what is left.
@@ -96,6 +99,7 @@ def prune_structured(
         round_to: groups keep multiples of this many units.
         data: batches ``(inputs, targets)`` for criteria that look at gradients.
         loss: ``(outputs, targets) -> scalar`` for those.
+        optimizer: of the model's parameters: its state is cut too, and it goes on with what is returned.
         seed: seed of everything random.
 
     Raises:
@@ -123,8 +127,11 @@ def prune_structured(
     cut = _cut(ranking, *target)
     difference = _verified(model, cut, example_inputs)
     before, after = Cut(tracing, ()), cut
+    parameters = dict(model.named_parameters())
     fitted = operate(model, cut, example_inputs)
     result = model if fitted is not None else rewritten(cut)
+    if optimizer is not None:
+        follow(optimizer, parameters, result, cut)
     return result, Surgery(
         kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
         attributes=None if fitted is None else fitted.attributes,

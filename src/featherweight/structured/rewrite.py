@@ -70,7 +70,7 @@ def changed_arguments(call: Call, cut: Cut) -> dict[str, Any]:
 
 
 def shrink(module: nn.Module, cut: Cut) -> None:
-    """Cut the parameters and buffers of ``module``, which has the traced network's names, in place."""
+    """Cut the parameters, their gradients and the buffers of ``module``, which has the names of the trace."""
     named = dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
     )
@@ -78,7 +78,10 @@ def shrink(module: nn.Module, cut: Cut) -> None:
     for name, dims in cut.stored.items():
         tensor = named[name]
         if id(tensor) not in done:
+            gradient = tensor.grad
+            tensor.grad = None
             tensor.data = left_of(tensor.data, dims)
+            tensor.grad = None if gradient is None else left_of(gradient, dims)
             done.add(id(tensor))
 
 

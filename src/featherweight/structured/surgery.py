@@ -47,7 +47,7 @@ class Fitted:
 def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit."""
     small = rewritten(cut)
-    saved = {name: tensor.data for name, tensor in _tensors(model).items()}
+    saved = {name: (tensor.data, tensor.grad) for name, tensor in _tensors(model).items()}
     shrink(model, cut)
     known = known_sizes(model, cut)
     before = set_attributes(model, known)
@@ -58,7 +58,8 @@ def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     if fitted is None:
         set_attributes(model, before)
         for name, tensor in _tensors(model).items():
-            tensor.data = saved[name]
+            tensor.grad = None
+            tensor.data, tensor.grad = saved[name]
         return None
     return Fitted(known | {p: known.get(p, {}) | a for p, a in fitted.attributes.items()}, fitted.trials)
 
