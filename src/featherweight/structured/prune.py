@@ -22,6 +22,7 @@ from featherweight.structured.cut import Cut, Kept
 from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Context, Importance, importances
 from featherweight.structured.optimizer import follow
+from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import SCOPES, Floors, Ranking, smallest_cut
 from featherweight.structured.surgery import operate
@@ -130,6 +131,8 @@ def prune_structured(
     parameters = dict(model.named_parameters())
     fitted = operate(model, cut, example_inputs)
     result = model if fitted is not None else rewritten(cut)
+    record = Record.of(cut, None if fitted is None else fitted.attributes, example_inputs)
+    remember(result, (*surgeries_of(model), record))
     if optimizer is not None:
         follow(optimizer, parameters, result, cut)
     return result, Surgery(

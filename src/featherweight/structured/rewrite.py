@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def rewritten(cut: Cut) -> torch.fx.GraphModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = copy.deepcopy(tracing.graph.program.module(check_guards=False))
-    shrink(module, cut)
+    shrink(module, cut.stored)
     calls = {call.name: call for call in tracing.graph.calls}
     for node in module.graph.nodes:
         call = calls.get(node.name)
@@ -69,13 +69,13 @@ def changed_arguments(call: Call, cut: Cut) -> dict[str, Any]:
     return {name: value for name, value in new.items() if value != call.arguments[name]}
 
 
-def shrink(module: nn.Module, cut: Cut) -> None:
-    """Cut the parameters, their gradients and the buffers of ``module``, which has the names of the trace."""
+def shrink(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> None:
+    """Leave of parameters, their gradients and buffers what is ``kept``: by name, along which dimension."""
     named = dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
     )
     done: set[int] = set()
-    for name, dims in cut.stored.items():
+    for name, dims in kept.items():
         tensor = named[name]
         if id(tensor) not in done:
             gradient = tensor.grad
@@ -85,7 +85,7 @@ def shrink(module: nn.Module, cut: Cut) -> None:
             done.add(id(tensor))
 
 
-def left_of(tensor: torch.Tensor, dims: dict[int, Kept]) -> torch.Tensor:
+def left_of(tensor: torch.Tensor, dims: Mapping[int, Kept]) -> torch.Tensor:
     """Return a tensor without what goes along each of ``dims``."""
     for dim, kept in dims.items():
         tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(kept)).to(tensor.device))

@@ -48,7 +48,7 @@ def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit."""
     small = rewritten(cut)
     saved = {name: (tensor.data, tensor.grad) for name, tensor in _tensors(model).items()}
-    shrink(model, cut)
+    shrink(model, cut.stored)
     known = known_sizes(model, cut)
     before = set_attributes(model, known)
     args, kwargs = as_arguments(example)

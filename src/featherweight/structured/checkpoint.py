@@ -1,0 +1,119 @@
+"""``fw.save`` and ``fw.load``: a cut network's file says how it was cut, and a fresh network is cut the same.
+
+For a network that was not cut they are those of featherweight.core.checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar, overload
+
+from torch import Tensor, nn
+
+from featherweight import artifact
+from featherweight.artifact import WriteReport
+from featherweight.artifact.rounding import Values
+from featherweight.core import checkpoint
+from featherweight.core.checkpoint import unwrapped
+from featherweight.structured.record import KEY, Record, from_json, remember, surgeries_of, to_json
+from featherweight.structured.replay import replay
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def save(
+    model: nn.Module | Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    values: Values = "fp32",
+    metadata: Mapping[str, str] | None = None,
+) -> WriteReport:
+    """Write a model's state dict to a compact safetensors file, whole or not at all.
+
+    The surgeries that ``prune_structured`` did on it are written too, so that ``load`` can do them again.
+
+    Args:
+        model: a module (of a compiled or DistributedDataParallel one, the module inside), or a state dict.
+        path: the file; one that exists is replaced.
+        values: ``"fp32"`` keeps every tensor bit for bit; ``"fp16"`` and ``"bf16"`` round fp32 and fp64
+            tensors where no value is lost by it. They are restored to their own dtype.
+        metadata: strings of your own by name.
+
+    Returns:
+        The sizes of what was written, in bytes.
+
+    Raises:
+        ModelError: a tensor is sparse, quantized, on the meta device, or of a dtype that the file has not.
+        SettingError: ``values`` is none of the choices.
+        ArtifactError: the file cannot be written.
+    """
+    surgeries = surgeries_of(unwrapped(model)) if isinstance(model, nn.Module) else ()
+    record = {KEY: to_json(surgeries)} if surgeries else {}
+    return checkpoint.save(model, path, values=values, metadata=dict(metadata or {}) | record or None)
+
+
+@overload
+def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, Tensor]: ...
+@overload
+def load(path: str | os.PathLike[str], *, into: Module, max_bytes: int | None = None) -> Module: ...
+def load(
+    path: str | os.PathLike[str], *, into: nn.Module | None = None, max_bytes: int | None = None
+) -> nn.Module | dict[str, Tensor]:
+    """Read a compact file, or any safetensors file. No pickle is ever loaded.
+
+    Args:
+        path: the file.
+        into: a module with the same names and shapes; it is filled and returned. Its parameters keep their
+            dtype and device. If the file's network was cut by ``prune_structured``, a module as it was
+            before: it is cut in the same way (where a rewritten graph was saved, that is returned instead).
+            Without it the state dict is returned, on the CPU.
+        max_bytes: the most that decoding may take; see ``featherweight.artifact.read``.
+
+    Raises:
+        ArtifactError: the file cannot be read or is malformed.
+        ModelError: the file does not fit ``into``, or its class has changed since the surgery; ``into`` is
+            unchanged.
+    """
+    if into is None:
+        return checkpoint.load(path, max_bytes=max_bytes)
+    surgeries = _still_to_do(path, into, max_bytes)
+    if not surgeries:
+        return checkpoint.load(path, into=into, max_bytes=max_bytes)
+    with _unchanged_on_failure(unwrapped(into)):
+        cut = unwrapped(into)
+        for record in surgeries:
+            cut = replay(cut, record)
+        remember(cut, surgeries)
+        checkpoint.load(path, into=cut, max_bytes=max_bytes)
+    return into if cut is unwrapped(into) else cut
+
+
+def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int | None) -> tuple[Record, ...]:
+    """Return the file's surgeries, unless ``into`` has its sizes already."""
+    info = artifact.inspect(path, max_bytes=max_bytes)
+    if KEY not in info.metadata:
+        return ()
+    own = {name: tuple(tensor.shape) for name, tensor in unwrapped(into).state_dict().items()}
+    if all(own.get(tensor.name) == tensor.shape for tensor in info.tensors):
+        return ()
+    return from_json(info.metadata[KEY])
+
+
+@contextmanager
+def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
+    """Give tensors and attributes back as they were if the block fails."""
+    tensors = [*model.parameters(), *model.buffers()]
+    data = [(tensor.data, tensor.grad) for tensor in tensors]
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    except BaseException:
+        for module, values in attributes:
+            vars(module).clear()
+            vars(module).update(values)
+        for tensor, (values, gradient) in zip(tensors, data, strict=True):
+            tensor.grad = None
+            tensor.data, tensor.grad = values, gradient
+        raise

@@ -1,0 +1,78 @@
+"""A recorded surgery, done again on a fresh network of the class that it was done on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from featherweight.core.trace import trace
+from featherweight.errors import ModelError
+from featherweight.structured.attributes import set_attributes
+from featherweight.structured.axes import Tracing, trace_axes
+from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.groups import find_groups
+from featherweight.structured.record import Record
+from featherweight.structured.rewrite import rewritten, shrink
+
+
+def replay(model: nn.Module, record: Record) -> nn.Module:
+    """Cut ``model`` as ``record`` says: in place, or as a rewritten graph where that was the result.
+
+    Raises:
+        ModelError: the class has changed since; the model is not changed.
+        TraceError: the model cannot be traced any more.
+    """
+    _check(model, record)
+    if record.attributes is None:
+        tracing = trace_axes(trace(model, record.inputs()))
+        return rewritten(_cut_of(tracing, record.kept))
+    shrink(model, record.kept)
+    set_attributes(model, record.attributes)
+    return model
+
+
+def _check(model: nn.Module, record: Record) -> None:
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
+    problems = [f"{name}: not there" for name in record.kept if name not in tensors]
+    problems += [
+        f"{name}: {tuple(tensors[name].shape)}, expected {len(kept)} along dimension {dim}"
+        for name, dims in record.kept.items()
+        for dim, kept in dims.items()
+        if name in tensors and (tensors[name].ndim <= dim or tensors[name].shape[dim] != len(kept))
+    ]
+    modules = dict(model.named_modules())
+    problems += [
+        f"{path or 'the network'}: no attribute {name!r}"
+        for path, values in (record.attributes or {}).items()
+        for name in values
+        if not hasattr(modules.get(path), name)
+    ]
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ModelError(
+            f"{type(model).__name__} is not what the surgery was done on: {'; '.join(problems[:5])}{more}. "
+            f"Make it with the class and the arguments of then. Nothing was changed."
+        )
+
+
+def _cut_of(tracing: Tracing, kept: Mapping[str, Mapping[int, Kept]]) -> Cut:
+    """Return the cut that leaves ``kept``: a unit went if everything that belongs to it did."""
+    removed: list[int] = []
+    for group in find_groups(tracing):
+        gone = np.ones(len(group), bool)
+        for place, indices in zip(group.places, group.indices, strict=True):
+            stays = kept.get(place.tensor, {}).get(place.dim)
+            gone &= False if stays is None else ~stays[indices].any(axis=1)
+        removed += group.units[gone].tolist()
+    cut = Cut(tracing, removed)
+    same = cut.stored.keys() == kept.keys() and all(
+        dims.keys() == kept[name].keys() and all((dims[d] == kept[name][d]).all() for d in dims)
+        for name, dims in cut.stored.items()
+    )
+    if not same:
+        raise ModelError("The network's dimensions do not move together as when the surgery was done.")
+    return cut
