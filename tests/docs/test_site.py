@@ -92,6 +92,7 @@ def test_the_figures_of_the_readme_are_those_of_the_records(hook: ModuleType) ->
     spread, seeds = rest.rstrip(")").split(" (")
     assert f"from 93.11% to {mean} ± {spread}% of 10,000 test images ({seeds} seeds" in readme
     assert f"instead of the small ones: {cells['progressive random, fine-tuned'].split(' ')[0]}%" in readme
+    assert f"trained from scratch for as long: {cells['small from scratch'].split(' ')[0]}%" in readme
     assert f"Without fine-tuning: {cells['one-shot magnitude, no training']}%" in readme
     compact = [line.split("|") for line in hook.record("compact file").splitlines() if "resnet50" in line]
     for row in compact:
