@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from featherweight.core.trace import trace
 from featherweight.structured.axes import trace_axes
@@ -22,3 +24,20 @@ def cut_of():
         return Cut(tracing, removed)
 
     return cut
+
+
+class Written(nn.Module):
+    """Has a size written into its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)).view(-1, 12))
+
+
+@pytest.fixture
+def written():
+    """Return a class whose attributes cannot be set to fewer channels."""
+    return Written

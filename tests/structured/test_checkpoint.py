@@ -25,17 +25,6 @@ def cnn():
     return build("small_cnn").eval()
 
 
-class Written(nn.Module):
-    """Has a size written into its forward."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
-
-    def forward(self, x):
-        return self.b(torch.relu(self.a(x)).view(-1, 12))
-
-
 def state(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -85,13 +74,13 @@ def test_two_surgeries_one_after_the_other(tmp_path):
     assert same(state(again), state(small))
 
 
-def test_a_rewritten_graph(tmp_path):
+def test_a_rewritten_graph(written, tmp_path):
     torch.manual_seed(0)
     inputs = torch.randn(4, 6)
-    small, surgery = prune_structured(Written(), inputs, keep=0.5)
+    small, surgery = prune_structured(written(), inputs, keep=0.5)
     assert surgery.attributes is None
     save(small, tmp_path / "small.safetensors")
-    fresh = Written()
+    fresh = written()
     loaded = load(tmp_path / "small.safetensors", into=fresh)
     assert loaded is not fresh
     assert torch.equal(loaded(inputs), small(inputs))

@@ -92,8 +92,8 @@ def test_what_is_skipped_stays(cnn):
     assert "left alone on request: convs.1.weight" in str(surgery)
 
 
-def test_a_size_in_the_forward_gives_the_rewritten_graph():
-    model = Written()
+def test_a_size_in_the_forward_gives_the_rewritten_graph(written):
+    model = written()
     small, surgery = prune_structured(model, torch.randn(4, 6), keep=0.5)
     assert small is not model
     assert surgery.attributes is None
@@ -155,23 +155,12 @@ OPTIMIZERS = {
 }
 
 
-class Written(nn.Module):
-    """Has a size written into its forward."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
-
-    def forward(self, x):
-        return self.b(torch.relu(self.a(x)).view(-1, 12))
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("where", ["in place", "rewritten"])
-def test_training_goes_on_with_the_state_that_is_left(name, where):
+def test_training_goes_on_with_the_state_that_is_left(written, name, where):
     torch.manual_seed(0)
     model = (
-        Written() if where == "rewritten" else nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+        written() if where == "rewritten" else nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
     )
     first = "a" if where == "rewritten" else "0"
     inputs, optimizer = torch.randn(4, 6), OPTIMIZERS[name](model.parameters())
