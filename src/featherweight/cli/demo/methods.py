@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from featherweight.cli.demo.subject import Subject
@@ -38,14 +37,13 @@ def prune_progressively(subject: Subject, sparsity: float, epochs: int, seed: in
     settings = replace(FINE_TUNING, epochs=epochs, seed=seed)
     name = f"{subject.network}-{subject.splits.name}-{sparsity}-{epochs}-{seed}-{fingerprint(subject.model)}"
     model = progressive_prune(
-        copy.deepcopy(subject.model).to(memory_format=torch.channels_last),  # trains a third faster on a CPU
+        subject.model,
         sparsity,
         train=subject.loaders.train,
         validate=subject.loaders.validate,
         settings=settings,
         run_dir=runs / name,
     )
-    model = model.to(memory_format=torch.contiguous_format)  # a fresh process computes in this order
     check_pruned(model, sparsity, "progressive pruning")
     lines = (runs / name / METRICS).read_text().splitlines()
     return Progressive(model.eval(), tuple(json.loads(line) for line in lines))
