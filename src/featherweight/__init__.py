@@ -13,10 +13,10 @@ from featherweight.errors import FeatherweightError
 
 if TYPE_CHECKING:
     from featherweight import artifact, errors, sparsity, training, zoo
-    from featherweight.core.checkpoint import load, save
     from featherweight.profile import Profile, count_params, evaluate, profile
     from featherweight.sparsity import Masks, Pruner, prune, schedules
     from featherweight.sparsity.progressive import progressive_prune
+    from featherweight.structured.checkpoint import load, save
     from featherweight.training import TrainingSettings, fit
     from featherweight.zoo import load_data, load_model
 
@@ -34,13 +34,13 @@ _HOME = {
     "errors": "featherweight.errors",
     "evaluate": "featherweight.profile",
     "fit": "featherweight.training",
-    "load": "featherweight.core.checkpoint",
+    "load": "featherweight.structured.checkpoint",
     "load_data": "featherweight.zoo",
     "load_model": "featherweight.zoo",
     "profile": "featherweight.profile",
     "progressive_prune": "featherweight.sparsity.progressive",
     "prune": "featherweight.sparsity",
-    "save": "featherweight.core.checkpoint",
+    "save": "featherweight.structured.checkpoint",
     "schedules": "featherweight.sparsity.schedules",
     "sparsity": "featherweight.sparsity",
     "training": "featherweight.training",

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from featherweight.cli.resolve import call_factory, is_factory
-from featherweight.core.checkpoint import load
 from featherweight.errors import ModelError
+from featherweight.structured.checkpoint import load
 from featherweight.zoo import build, load_model, network_names, trained_names
 
 

@@ -20,7 +20,6 @@ from featherweight.cli.batches import Batches, make_batches
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.network import fingerprint, make_network
 from featherweight.cli.output import remark, say, show, write_json
-from featherweight.core.checkpoint import load, save
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
 from featherweight.errors import SettingError
@@ -29,6 +28,7 @@ from featherweight.report import PruneRecord, prune_table
 from featherweight.sparsity import Recipe, prune
 from featherweight.sparsity.progressive import FINE_TUNING, progressive_prune
 from featherweight.sparsity.schedules import schedules
+from featherweight.structured.checkpoint import load, save
 from featherweight.training import TrainingSettings
 
 

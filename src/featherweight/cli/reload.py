@@ -16,8 +16,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from featherweight import artifact
-from featherweight.core.checkpoint import load
 from featherweight.errors import ArtifactError, FeatherweightError
+from featherweight.structured.checkpoint import load
 from featherweight.zoo import build
 
 BATCH = 250  # a product may be summed in another order in a batch of another size

@@ -71,6 +71,9 @@ def trace_axes(graph: Graph) -> Tracing:
     for name in graph.outputs:
         for axis in known.get(name, []):
             units.freeze(axis, Why("output of the network"))
+    for name in _unused(graph):
+        for axis in known[name]:
+            units.freeze(axis, Why("no operation used it on the example inputs"))
     stored = {target: name for name, target in graph.stored.items()}
     axes = _resolved(units, known)
     frozen = _frozen(units, known, axes, stored)
@@ -99,6 +102,12 @@ def _initial(graph: Graph, units: Units, name: str) -> Axes:
     """Return new units for a parameter or buffer; a dimension of size 1, or of an input, is never cut."""
     free = name in graph.stored
     return [units.fresh(size) if free and size > 1 else fixed(size) for size in graph.shapes[name]]
+
+
+def _unused(graph: Graph) -> set[str]:
+    """Return the parameters and buffers that nothing was computed with; other inputs might use them."""
+    used = {ref.name for call in graph.calls for ref in refs(call.arguments)}
+    return graph.stored.keys() - used - set(graph.outputs)
 
 
 def _applied(flow: Flow, unknown: list[Call]) -> list[Axes]:

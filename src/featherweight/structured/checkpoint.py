@@ -1,7 +1,4 @@
-"""``fw.save`` and ``fw.load``: a cut network's file says how it was cut, and a fresh network is cut the same.
-
-For a network that was not cut they are those of featherweight.core.checkpoint.
-"""
+"""``fw.save`` and ``fw.load``; a file of a cut network says how it was cut, and a fresh one is cut the same."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from torch import Tensor, nn
 from featherweight import artifact
 from featherweight.artifact import WriteReport
 from featherweight.artifact.rounding import Values
-from featherweight.core import checkpoint
-from featherweight.core.checkpoint import unwrapped
+from featherweight.core.prunable import unwrap
+from featherweight.core.state import fill_state, read_state, write_state
 from featherweight.structured.record import KEY, Record, from_json, remember, surgeries_of, to_json
 from featherweight.structured.replay import replay
 
@@ -49,9 +46,9 @@ def save(
         SettingError: ``values`` is none of the choices.
         ArtifactError: the file cannot be written.
     """
-    surgeries = surgeries_of(unwrapped(model)) if isinstance(model, nn.Module) else ()
+    surgeries = surgeries_of(unwrap(model)) if isinstance(model, nn.Module) else ()
     record = {KEY: to_json(surgeries)} if surgeries else {}
-    return checkpoint.save(model, path, values=values, metadata=dict(metadata or {}) | record or None)
+    return write_state(model, path, values=values, metadata=dict(metadata or {}) | record or None)
 
 
 @overload
@@ -77,17 +74,18 @@ def load(
             unchanged.
     """
     if into is None:
-        return checkpoint.load(path, max_bytes=max_bytes)
+        return read_state(path, max_bytes=max_bytes)
     surgeries = _still_to_do(path, into, max_bytes)
     if not surgeries:
-        return checkpoint.load(path, into=into, max_bytes=max_bytes)
-    with _unchanged_on_failure(unwrapped(into)):
-        cut = unwrapped(into)
+        fill_state(into, path, max_bytes=max_bytes)
+        return into
+    cut = inner = unwrap(into)
+    with _unchanged_on_failure(inner):
         for record in surgeries:
             cut = replay(cut, record)
         remember(cut, surgeries)
-        checkpoint.load(path, into=cut, max_bytes=max_bytes)
-    return into if cut is unwrapped(into) else cut
+        fill_state(cut, path, max_bytes=max_bytes)
+    return into if cut is inner else cut
 
 
 def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int | None) -> tuple[Record, ...]:
@@ -95,7 +93,7 @@ def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int |
     info = artifact.inspect(path, max_bytes=max_bytes)
     if KEY not in info.metadata:
         return ()
-    own = {name: tuple(tensor.shape) for name, tensor in unwrapped(into).state_dict().items()}
+    own = {name: tuple(tensor.shape) for name, tensor in unwrap(into).state_dict().items()}
     if all(own.get(tensor.name) == tensor.shape for tensor in info.tensors):
         return ()
     return from_json(info.metadata[KEY])

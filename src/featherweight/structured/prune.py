@@ -19,6 +19,7 @@ from featherweight.errors import ModelError, SettingError, SurgeryError
 from featherweight.structured import cost
 from featherweight.structured.axes import Frozen, trace_axes
 from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.graph_module import as_module
 from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Context, Importance, importances
 from featherweight.structured.optimizer import follow
@@ -130,7 +131,7 @@ def prune_structured(
     before, after = Cut(tracing, ()), cut
     parameters = dict(model.named_parameters())
     fitted = operate(model, cut, example_inputs)
-    result = model if fitted is not None else rewritten(cut)
+    result = model if fitted is not None else as_module(cut, model, example_inputs)
     record = Record.of(cut, None if fitted is None else fitted.attributes, example_inputs)
     remember(result, (*surgeries_of(model), record))
     if optimizer is not None:

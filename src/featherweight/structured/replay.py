@@ -12,9 +12,10 @@ from featherweight.errors import ModelError
 from featherweight.structured.attributes import set_attributes
 from featherweight.structured.axes import Tracing, trace_axes
 from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.graph_module import as_module
 from featherweight.structured.groups import find_groups
 from featherweight.structured.record import Record
-from featherweight.structured.rewrite import rewritten, shrink
+from featherweight.structured.rewrite import shrink
 
 
 def replay(model: nn.Module, record: Record) -> nn.Module:
@@ -26,8 +27,9 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
     """
     _check(model, record)
     if record.attributes is None:
-        tracing = trace_axes(trace(model, record.inputs()))
-        return rewritten(_cut_of(tracing, record.kept))
+        inputs = record.inputs()
+        cut = _cut_of(trace_axes(trace(model, inputs)), record.kept)
+        return as_module(cut, model, inputs)
     shrink(model, record.kept)
     set_attributes(model, record.attributes)
     return model

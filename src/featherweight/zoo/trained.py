@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from featherweight import artifact
-from featherweight.core.checkpoint import load
 from featherweight.core.prunable import unwrap
 from featherweight.errors import SettingError, UnknownNameError
+from featherweight.structured.checkpoint import load
 from featherweight.zoo._registry import data_sets
 from featherweight.zoo.build import build
 from featherweight.zoo.cards import Card, card_of

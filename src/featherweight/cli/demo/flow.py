@@ -15,11 +15,11 @@ from featherweight.cli.demo.fresh import differs_in_fresh_process, write_predict
 from featherweight.cli.demo.subject import Subject, make_subject
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.output import remark, say, show, write_json
-from featherweight.core.checkpoint import save
 from featherweight.core.masks import Masks
 from featherweight.errors import SettingError
 from featherweight.profile import Profile, count_params, evaluate, profile
 from featherweight.report import DemoRecord, demo_table, write_page
+from featherweight.structured.checkpoint import save
 from featherweight.training import TrainingSettings
 
 COMPARED = 1_000  # test images whose predictions the fresh process compares

@@ -1,10 +1,10 @@
-"""Save a model to a compact file, and load it back: the bridge from torch to featherweight.artifact."""
+"""State dicts to and from compact files: the bridge from torch to featherweight.artifact."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from featherweight import artifact
 from featherweight.artifact import Array, WriteReport
 from featherweight.artifact.rounding import Values
+from featherweight.core.prunable import unwrap
 from featherweight.errors import ModelError
-
-Module = TypeVar("Module", bound=nn.Module)
 
 _DTYPES = {
     torch.bool: "BOOL",
@@ -38,69 +37,37 @@ _DTYPES = {
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 
 
-def save(
+def write_state(
     model: nn.Module | Mapping[str, Tensor],
     path: str | os.PathLike[str],
     *,
     values: Values = "fp32",
     metadata: Mapping[str, str] | None = None,
 ) -> WriteReport:
-    """Write a model's state dict to a compact safetensors file, whole or not at all.
-
-    Args:
-        model: a module (of a compiled or DistributedDataParallel one, the module inside), or a state dict.
-        path: the file; one that exists is replaced.
-        values: ``"fp32"`` keeps every tensor bit for bit; ``"fp16"`` and ``"bf16"`` round fp32 and fp64
-            tensors where no value is lost by it. They are restored to their own dtype.
-        metadata: strings of your own by name.
-
-    Returns:
-        The sizes of what was written, in bytes.
+    """Write the state dict of a model, or one that is given, whole or not at all.
 
     Raises:
         ModelError: a tensor is sparse, quantized, on the meta device, or of a dtype that the file has not.
         SettingError: ``values`` is none of the choices.
         ArtifactError: the file cannot be written.
     """
-    state = unwrapped(model).state_dict() if isinstance(model, nn.Module) else model
+    state = unwrap(model).state_dict() if isinstance(model, nn.Module) else model
     return artifact.write(path, _arrays(state), values=values, metadata=metadata)
 
 
-@overload
-def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, Tensor]: ...
-@overload
-def load(path: str | os.PathLike[str], *, into: Module, max_bytes: int | None = None) -> Module: ...
-def load(
-    path: str | os.PathLike[str], *, into: nn.Module | None = None, max_bytes: int | None = None
-) -> nn.Module | dict[str, Tensor]:
-    """Read a compact file, or any safetensors file. No pickle is ever loaded.
+def read_state(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a file, on the CPU; raises ArtifactError if it is malformed."""
+    return _tensors(artifact.read(path, max_bytes=max_bytes).tensors)
 
-    Args:
-        path: the file.
-        into: a module with the same names and shapes; it is filled and returned. Its parameters keep their
-            dtype and device. Without it the state dict is returned, on the CPU.
-        max_bytes: the most that decoding may take; see ``featherweight.artifact.read``.
+
+def fill_state(model: nn.Module, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
+    """Copy the tensors of a file into ``model``, all or none.
 
     Raises:
         ArtifactError: the file cannot be read or is malformed.
-        ModelError: names or shapes of the file are not those of ``into``, which is then unchanged.
+        ModelError: names or shapes of the file are not those of the model, which is then unchanged.
     """
-    tensors = _tensors(artifact.read(path, max_bytes=max_bytes).tensors)
-    if into is None:
-        return tensors
-    _fill(unwrapped(into), tensors, repr(os.fspath(path)))
-    return into
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside torch.compile's and (Distributed)DataParallel's wrappers, however nested."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = cast(nn.Module, model.module)
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
+    _fill(unwrap(model), read_state(path, max_bytes=max_bytes), repr(os.fspath(path)))
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,8 @@ from torch import nn
 
 from featherweight.artifact import inspect
 from featherweight.artifact.errors import PickleRefusedError, TooLargeError
-from featherweight.core.checkpoint import load, save
 from featherweight.errors import ModelError, SettingError
+from featherweight.structured.checkpoint import load, save
 
 DTYPES = [
     torch.bool,
