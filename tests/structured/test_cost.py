@@ -12,11 +12,23 @@ from featherweight.structured.cut import Cut
 from featherweight.structured.rewrite import rewritten
 from featherweight.zoo import build
 
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(6, 8)), nn.Parameter(torch.randn(2, 8, 3))
+
+    def forward(self, x):
+        y = torch.einsum("...tc,cd->...td", x, self.a)
+        return torch.einsum("btd,bde->bte", y, self.b)
+
+
 NETWORKS = {
     "small_cnn": (lambda: build("small_cnn"), torch.zeros(2, 1, 28, 28)),
     "mobilenet_v2": (lambda: build("mobilenet_v2", in_channels=3, classes=10), torch.zeros(1, 3, 32, 32)),
     "vit_tiny": (lambda: build("vit_tiny", in_channels=1, classes=10), torch.zeros(2, 1, 28, 28)),
     "lstm": (lambda: nn.LSTM(5, 7, num_layers=2, bidirectional=True, batch_first=True), torch.zeros(2, 3, 5)),
+    "einsum": (lambda: Gated(), torch.zeros(2, 5, 6)),
     "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), torch.zeros(1, 4, 5, 5)),
 }
 

@@ -62,6 +62,46 @@ def test_targets_and_scopes(cnn, target, scope):
         assert 0.4 < after / before <= 0.5
 
 
+def seconds(model):
+    """Stand in for a clock: a microsecond a parameter, and one for the network."""
+    return 1e-6 * (1 + count(model))
+
+
+def test_latency_by_a_clock_of_the_users_own(cnn):
+    before = count(cnn)
+    small, surgery = prune_structured(cnn, INPUTS, latency=0.5, clock=seconds)
+    reached = surgery.reached
+    assert (reached.target, reached.asked) == ("latency", 0.5)
+    assert 0.45 < reached.predicted <= 0.5
+    assert reached.achieved == reached.predicted == pytest.approx((1 + count(small)) / (1 + before))
+
+
+def test_latency_that_is_measured(cnn):
+    inputs = torch.randn(64, 1, 28, 28)
+    _, surgery = prune_structured(cnn, inputs, latency=0.6)
+    assert surgery.macs[1] < surgery.macs[0]
+    assert surgery.reached.predicted <= 0.6
+    assert surgery.reached.achieved > 0
+
+
+def test_a_latency_that_cannot_be_reached_says_how_far_it_gets(cnn):
+    state = copy.deepcopy(cnn.state_dict())
+    with pytest.raises(SettingError, match=r"latency=0\.5 cannot be reached.*1 are left"):
+        prune_structured(cnn, INPUTS, latency=0.5, clock=lambda model: 3.0)
+    with pytest.raises(SettingError, match="it returned 'fast'"):
+        prune_structured(cnn, INPUTS, latency=0.5, clock=lambda model: "fast")
+    with pytest.raises(SettingError, match="would do nothing"):
+        prune_structured(cnn, INPUTS, macs=0.5, clock=seconds)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in cnn.state_dict().items())
+
+
+def test_what_was_predicted_is_counted_on_the_result(cnn):
+    for target in ("params", "macs", "keep"):
+        _, surgery = prune_structured(copy.deepcopy(cnn), INPUTS, **{target: 0.5})
+        assert surgery.reached.predicted == surgery.reached.achieved <= 0.5
+        assert f"{target}: 0.5 at most was asked" in str(surgery)
+
+
 @pytest.mark.parametrize("criterion", importances)
 def test_every_criterion_cuts(cnn, criterion):
     data = [(INPUTS, torch.tensor([1, 2]))]

@@ -1,4 +1,4 @@
-"""``fw.save`` and ``fw.load``; a file of a cut network says how it was cut, and a fresh one is cut the same."""
+"""``fw.save`` and ``fw.load``: the file of a cut network says how it was cut, and loading does it again."""
 
 from __future__ import annotations
 

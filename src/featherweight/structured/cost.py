@@ -13,6 +13,7 @@ from typing import Any
 from featherweight._registry import Registry
 from featherweight.core.trace import Call, refs
 from featherweight.structured.cut import Cut
+from featherweight.structured.rules.linear import letters_of
 
 Shape = tuple[int, ...]
 
@@ -89,6 +90,17 @@ def _product(sizes: Sizes) -> int:
 @_formula("addmm.default", "baddbmm.default", "addmv.default")
 def _added_product(sizes: Sizes) -> int:
     return prod(sizes.output) * sizes.all()[1][-1]
+
+
+@_formula("einsum.default")
+def _einsum(sizes: Sizes) -> int:
+    """Each pair of operands of a chain would cost less; of two operands it is exact."""
+    terms = sizes.call.arguments["equation"].replace(" ", "").partition("->")[0].split(",")
+    letters: dict[str, int] = {}
+    for term, shape in zip(terms, sizes.all("tensors"), strict=True):
+        for letter, size in zip(letters_of(term, len(shape)), shape, strict=True):
+            letters[letter] = max(size, letters.get(letter, 1))
+    return prod(letters.values()) if len(terms) > 1 else 0
 
 
 @_formula("scaled_dot_product_attention.default")

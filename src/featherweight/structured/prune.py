@@ -25,8 +25,9 @@ from featherweight.structured.importance import Context, Importance, importances
 from featherweight.structured.optimizer import follow
 from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import rewritten
-from featherweight.structured.selection import SCOPES, Floors, Ranking, smallest_cut
+from featherweight.structured.selection import SCOPES, Floors, Ranking
 from featherweight.structured.surgery import operate
+from featherweight.structured.target import Clock, Reached, Reaching, Target
 from featherweight.structured.verify import check, disturbed
 
 TOLERANCE = 1e-3
@@ -44,6 +45,7 @@ class Surgery:
         widths: for each group its name, and how many units it had and has.
         params: number of parameters before and after.
         macs: multiply-accumulates of a forward pass on the example inputs before and after.
+        reached: the target: what was asked, what the selection predicted, and what the result has.
         difference: how far the cut network was from the zeroed one, over the largest output.
         frozen: dimensions that could not be cut, and why.
         skipped: groups that were left alone on request.
@@ -54,6 +56,7 @@ class Surgery:
     widths: tuple[tuple[str, int, int], ...]
     params: tuple[int, int]
     macs: tuple[int, int]
+    reached: Reached
     difference: float
     frozen: tuple[Frozen, ...]
     skipped: tuple[str, ...]
@@ -62,7 +65,12 @@ class Surgery:
         rows = [("parameters", *self.params), ("MACs", *self.macs), *self.widths]
         width = max(len(name) for name, _, _ in rows)
         lines = [f"{name:<{width}}  {before:>13,} → {after:>13,}" for name, before, after in rows]
-        return "\n".join([*lines, *(f"left alone on request: {name}" for name in self.skipped)])
+        reached = self.reached
+        aim = (
+            f"{reached.target}: {reached.asked:.3g} at most was asked, {reached.predicted:.3g} predicted, "
+            f"{reached.achieved:.3g} achieved"
+        )
+        return "\n".join([aim, *lines, *(f"left alone on request: {name}" for name in self.skipped)])
 
 
 def prune_structured(
@@ -72,6 +80,8 @@ def prune_structured(
     keep: float | None = None,
     params: float | None = None,
     macs: float | None = None,
+    latency: float | None = None,
+    clock: Clock | None = None,
     criterion: str | Importance = "l2",
     scope: str = "global",
     skip: Sequence[str] = (),
@@ -93,7 +103,10 @@ def prune_structured(
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
         keep: fraction of each group's units to keep (with scope "group") or of all units (with "global").
         params: fraction of the parameters to keep at most.
-        macs: fraction of the multiply-accumulates to keep at most. One of the three is given, 0 < it < 1.
+        macs: fraction of the multiply-accumulates to keep at most.
+        latency: fraction of the time of a forward pass to keep at most, measured with ``example_inputs`` and
+            the threads of this process. One of the four is given, 0 < it < 1.
+        clock: with ``latency``: ``(module) -> seconds`` of a forward pass, to measure it in another way.
         criterion: how much a unit matters: a name, or a callable as in structured.importance.
         scope: "global" ranks the units of all groups together, "group" cuts each group alike.
         skip: names or patterns of parameters and modules whose groups are left alone.
@@ -110,7 +123,7 @@ def prune_structured(
         ModelError: there is nothing to cut.
         SurgeryError: the cut network is not the same as the zeroed one; the model is not changed.
     """
-    target = _target(keep=keep, params=params, macs=macs)
+    target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
     floors = Floors(min_keep, round_to)
     if scope not in SCOPES:
         raise SettingError(f"scope is one of {', '.join(SCOPES)}, got {scope!r}.")
@@ -126,7 +139,9 @@ def prune_structured(
         raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
     context = Context(model, dict(model.named_parameters()), _gradients(model, data, loss), seed)
     ranking = Ranking(tracing, groups, [score(group, context) for group in groups], scope, floors)
-    cut = _cut(ranking, *target)
+    reaching = Reaching(target, ranking, example_inputs, clock)
+    cut = reaching.choose()
+    predicted = reaching.predicted(cut)
     difference = _verified(model, cut, example_inputs)
     before, after = Cut(tracing, ()), cut
     parameters = dict(model.named_parameters())
@@ -142,32 +157,11 @@ def prune_structured(
         widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in every),
         params=(cost.params(before), cost.params(after)),
         macs=(cost.macs(before), cost.macs(after)),
+        reached=reaching.reached(predicted, result),
         difference=difference,
         frozen=tracing.frozen,
         skipped=tuple(left_alone),
     )
-
-
-def _target(**given: float | None) -> tuple[str, float]:
-    """Return the one target that is given."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if len(chosen) != 1:
-        raise SettingError(
-            f"Give one of {', '.join(f'{name}=' for name in given)}: the fraction that is left, got "
-            f"{', '.join(f'{name}={value!r}' for name, value in chosen.items()) or 'none'}."
-        )
-    ((name, value),) = chosen.items()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:  # pyright: ignore
-        raise SettingError(f"{name} is the fraction that is left, between 0 and 1, got {value!r}.")
-    return name, float(value)
-
-
-def _cut(ranking: Ranking, target: str, fraction: float) -> Cut:
-    if target == "keep":
-        return ranking.cut(1 - fraction)
-    measure = {"params": cost.params, "macs": cost.macs}[target]
-    whole = measure(ranking.cut(0))
-    return smallest_cut(ranking, measure, fraction * whole, f"{target}={fraction:g}")
 
 
 def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:

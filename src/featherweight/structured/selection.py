@@ -91,8 +91,12 @@ class Ranking:
         return [int((scores >= threshold).sum()) for scores in relative]
 
 
-def smallest_cut(ranking: Ranking, measure: Callable[[Cut], float], target: float, what: str) -> Cut:
+def smallest_cut(
+    ranking: Ranking, measure: Callable[[Cut], float], target: float, what: str, steps: int | None = None
+) -> Cut:
     """Return the cut that goes least far and reaches ``measure(cut) <= target``.
+
+    ``steps`` shares are told apart; None: as many as there are units.
 
     Raises:
         SettingError: even the floors are above the target; says how far it gets.
@@ -105,7 +109,7 @@ def smallest_cut(ranking: Ranking, measure: Callable[[Cut], float], target: floa
             f"{what} cannot be reached: with every group at its floor {least:,.6g} are left, more than "
             f"{target:,.6g}. Lower min_keep or round_to, skip less, or ask for less."
         )
-    steps = max(1, sum(len(group) for group in ranking.groups))
+    steps = steps or max(1, sum(len(group) for group in ranking.groups))
     while (high - low) * steps > 0.5:
         middle = (low + high) / 2
         low, high = (low, middle) if measure(ranking.cut(middle)) <= target else (middle, high)

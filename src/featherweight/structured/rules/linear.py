@@ -47,7 +47,7 @@ def einsum(flow: Flow) -> list[Axes]:
     """Dimensions of the same letter are cut alike."""
     terms, _, result = flow["equation"].replace(" ", "").partition("->")
     operands = flow.all_axes("tensors")
-    names = [_letters(term, len(axes)) for term, axes in zip(terms.split(","), operands, strict=True)]
+    names = [letters_of(term, len(axes)) for term, axes in zip(terms.split(","), operands, strict=True)]
     letters: dict[str, Axis] = {}
     for term, axes in zip(names, operands, strict=True):
         for letter, axis in zip(term, axes, strict=True):
@@ -56,10 +56,10 @@ def einsum(flow: Flow) -> list[Axes]:
         every = "".join(letter for term in names for letter in term if not letter.isdigit())
         result = "".join(sorted(letter for letter in set(every) if every.count(letter) == 1))
     rank = len(flow.shape())
-    return [[letters[letter] for letter in _letters(result, rank)]]
+    return [[letters[letter] for letter in letters_of(result, rank)]]
 
 
-def _letters(term: str, rank: int) -> list[str]:
+def letters_of(term: str, rank: int) -> list[str]:
     """Return a name for each dimension; those of the ellipsis are numbers, counted from its end."""
     before, dots, after = term.partition("...")
     hidden = rank - len(before) - len(after) if dots else 0

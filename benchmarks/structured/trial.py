@@ -1,0 +1,199 @@
+"""One network cut to half its channels by one library, in a process of its own; prints one line of JSON.
+
+    python -m benchmarks.structured.trial featherweight timm:convnext_atto
+
+Asked of it: the outputs keep their shapes, fewer than 0.8 of the parameters are left, a backward pass gives
+every parameter that the network uses a finite gradient; of featherweight also that the cut network is the
+zeroed one, and that it is saved and loaded in a fresh process with the same outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.structured.networks import make, use_peers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import featherweight as fw
+from featherweight.structured.checkpoint import load, save
+from featherweight.structured.prune import prune_structured
+
+MOST_PARAMS = 0.8
+TOLERANCE = 1e-3
+
+
+class CheckError(Exception):
+    """A check that the cut network does not pass."""
+
+
+def by_featherweight(name: str) -> dict[str, Any]:
+    """Return what became of the network ``name``."""
+    model, inputs = make(name)
+    started = time.perf_counter()
+    small, surgery = prune_structured(model, inputs, keep=0.5, scope="group")
+    seconds = time.perf_counter() - started
+    found = {
+        "seconds": seconds,
+        "difference": surgery.difference,
+        "rewritten": surgery.attributes is None,
+        "groups": len(surgery.widths),
+        "params": surgery.params[1] / surgery.params[0],
+        "macs": surgery.macs[1] / surgery.macs[0],
+    }
+    _check(name, small, inputs, found["params"])
+    _check_in_fresh_process(name, small, inputs)
+    return found
+
+
+def by_torch_pruning(name: str) -> dict[str, Any]:
+    """Return what became of the network ``name``, with the settings of Torch-Pruning's own timm example."""
+    use_peers()
+    import torch_pruning as tp
+
+    model, inputs = make(name)
+    before = fw.count_params(model, nonzero=False)
+    started = time.perf_counter()
+    heads, fused = _heads(model)
+    example: Any = inputs
+    pruner = tp.pruner.BasePruner(
+        model,
+        example,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=0.5,
+        global_pruning=False,
+        num_heads=heads,
+        ignored_layers=_last_layers(model),
+    )
+    for group in pruner.step(interactive=True):
+        group.prune()
+    for module, layer in fused.items():
+        module.num_heads = pruner.num_heads[layer]
+        if hasattr(module, "head_dim"):
+            module.head_dim = layer.out_features // (3 * module.num_heads)
+    seconds = time.perf_counter() - started
+    found = {"seconds": seconds, "params": fw.count_params(model, nonzero=False) / before}
+    _check(name, model, inputs, found["params"])
+    return found
+
+
+def _heads(model: nn.Module) -> tuple[dict[nn.Module, int], dict[Any, Any]]:
+    """Return the number of heads by projection, and each attention module with its fused projection."""
+    heads: dict[nn.Module, int] = {}
+    fused: dict[Any, Any] = {}
+    for module in model.modules():
+        number = getattr(module, "num_heads", None) or getattr(module, "num_attention_heads", None)
+        if not isinstance(number, int):
+            continue
+        for attribute in ("qkv", "qkv_proj", "query", "key", "value", "q_proj", "k_proj", "v_proj"):
+            layer = getattr(module, attribute, None)
+            if isinstance(layer, nn.Linear):
+                heads[layer] = number
+                if attribute.startswith("qkv"):
+                    fused[module] = layer
+    return heads, fused
+
+
+def _last_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that give the classes: their outputs are not to be cut."""
+    classes = getattr(model, "num_classes", None) or getattr(model, "num_labels", None)
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    named = [layer for layer in layers if layer.out_features == classes]
+    return [*named] or layers[-1:]
+
+
+def _check(name: str, small: nn.Module, inputs: Any, params: float) -> None:
+    """Raise CheckError where the cut network does not run, is not smaller, or cannot be trained."""
+    fresh, _ = make(name)
+    with torch.no_grad():
+        expected = [tuple(t.shape) for t in _outputs(fresh, inputs)]
+        got = [tuple(t.shape) for t in _outputs(small.eval(), inputs)]
+    if got != expected:
+        raise CheckError(f"outputs of {got}, expected {expected}")
+    if params >= MOST_PARAMS:
+        raise CheckError(f"{params:.2f} of the parameters are left, {MOST_PARAMS} at most were to be")
+    with torch.enable_grad():
+        total = sum((t.float().square().sum() for t in _outputs(small.train(), inputs)), torch.zeros(()))
+        total.backward()
+    small.eval()
+    wrong = [n for n, p in small.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    if not any(p.grad is not None for p in small.parameters()):
+        raise CheckError("no parameter has a gradient after a backward pass")
+    if wrong:
+        raise CheckError(f"gradients that are not finite: {', '.join(wrong[:3])}")
+    small.zero_grad()
+
+
+def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
+    result = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def _check_in_fresh_process(name: str, small: nn.Module, inputs: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file, expected = Path(folder) / "small.safetensors", Path(folder) / "expected.safetensors"
+        save(small, file)
+        with torch.no_grad():
+            outputs = _outputs(small, inputs)
+        save_file({str(n): t.clone() for n, t in enumerate(outputs)}, expected)
+        command = [sys.executable, "-m", "benchmarks.structured.trial", "--load", str(folder), name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CheckError(
+                f"in a fresh process: {(done.stderr or done.stdout).strip().splitlines()[-1][:300]}"
+            )
+
+
+def load_and_compare(name: str, folder: Path) -> None:
+    """Load what ``_check_in_fresh_process`` saved, and compare its outputs."""
+    model, inputs = make(name)
+    loaded = load(folder / "small.safetensors", into=model)
+    expected = load_file(folder / "expected.safetensors")
+    with torch.no_grad():
+        outputs = _outputs(loaded.eval(), inputs)
+    for number, output in enumerate(outputs):
+        torch.testing.assert_close(output, expected[str(number)], rtol=1e-3, atol=1e-4)
+
+
+def attempt(function: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return what ``function`` found, or the reason of its failure."""
+    try:
+        return function(name) | {"ok": True}
+    except CheckError as error:
+        return {"ok": False, "kind": "check", "reason": str(error)}
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        return {"ok": False, "kind": type(error).__name__, "reason": f"{str(error)[:300]} ({where})"}
+
+
+SIDES = {"featherweight": by_featherweight, "torch-pruning": by_torch_pruning}
+
+
+def main() -> None:
+    """Do one trial and print it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("side", nargs="?", choices=list(SIDES))
+    parser.add_argument("name")
+    parser.add_argument("--load", type=Path, help="compare what another process saved in this folder")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.load:
+        load_and_compare(args.name, args.load)
+    else:
+        print(json.dumps(attempt(SIDES[args.side], args.name)))
+
+
+if __name__ == "__main__":
+    main()
