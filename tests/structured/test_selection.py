@@ -21,7 +21,7 @@ def ranked():
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
     tracing = trace_axes(trace(model, torch.zeros(1, 6)))
     groups = find_groups(tracing)
-    context = Context(model, dict(model.named_parameters()), {})
+    context = Context(model, dict(model.named_parameters()))
 
     def make(criterion="l2", scope="global", **floors):
         scores = [importances[criterion](group, context) for group in groups]

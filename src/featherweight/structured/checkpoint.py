@@ -83,7 +83,7 @@ def load(
     with _unchanged_on_failure(inner):
         for record in surgeries:
             cut = replay(cut, record)
-        remember(cut, surgeries)
+        remember(cut, (*surgeries_of(inner), *surgeries))
         fill_state(cut, path, max_bytes=max_bytes)
     return into if cut is inner else cut
 
@@ -96,7 +96,9 @@ def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int |
     own = {name: tuple(tensor.shape) for name, tensor in unwrap(into).state_dict().items()}
     if all(own.get(tensor.name) == tensor.shape for tensor in info.tensors):
         return ()
-    return from_json(info.metadata[KEY])
+    surgeries, done = from_json(info.metadata[KEY]), surgeries_of(unwrap(into))
+    same = to_json(done) == to_json(surgeries[: len(done)])
+    return surgeries[len(done) :] if same else surgeries
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.errors import ModelError
 from featherweight.structured.axes import Tracing
+from featherweight.structured.groups import find_groups
 from featherweight.structured.units import Axis
 
 Kept = NDArray[np.bool_]
@@ -49,3 +51,22 @@ class Cut:
             if smaller:
                 found[tensor] = smaller
         return found
+
+
+def cut_of(tracing: Tracing, kept: Mapping[str, Mapping[int, Kept]]) -> Cut:
+    """Return the cut that leaves ``kept``: a unit went if everything that belongs to it did."""
+    removed: list[int] = []
+    for group in find_groups(tracing):
+        gone = np.ones(len(group), bool)
+        for place, indices in zip(group.places, group.indices, strict=True):
+            stays = kept.get(place.tensor, {}).get(place.dim)
+            gone &= False if stays is None else ~stays[indices].any(axis=1)
+        removed += group.units[gone].tolist()
+    cut = Cut(tracing, removed)
+    same = cut.stored.keys() == kept.keys() and all(
+        dims.keys() == kept[name].keys() and all((dims[d] == kept[name][d]).all() for d in dims)
+        for name, dims in cut.stored.items()
+    )
+    if not same:
+        raise ModelError("The network's dimensions do not move together as when the surgery was done.")
+    return cut

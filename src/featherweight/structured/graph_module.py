@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,33 @@ _EVALUATED = "featherweight.evaluated"  # node.meta: the value of that argument 
 _BATCH = "featherweight.batch"  # module.meta: the only batch size that it takes, if it is one
 
 
+_RUNNING_MEAN, _TRAINING, _MOMENTUM = 3, 5, 6  # places of aten.batch_norm's arguments
+
+
+class BatchNormNode:
+    """A batch norm of a graph, to be told what a module would be; ``recompile`` the graph afterwards."""
+
+    def __init__(self, node: torch.fx.Node) -> None:
+        self.node = node
+
+    @property
+    def momentum(self) -> float:
+        """How much of the running statistics a batch replaces."""
+        return cast("float", self.node.args[_MOMENTUM])
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self.node.update_arg(_MOMENTUM, value)
+
+    def train(self) -> None:
+        """Take statistics of batches."""
+        self.node.update_arg(_TRAINING, True)
+
+    def eval(self) -> None:
+        """Use the running statistics."""
+        self.node.update_arg(_TRAINING, self.node.meta[_EVALUATED])
+
+
 class RewrittenModule(torch.fx.GraphModule):
     """A network as a graph, with the parameter names of its class.
 
@@ -65,6 +92,11 @@ class RewrittenModule(torch.fx.GraphModule):
                 node.update_arg(place, mode or node.meta[_EVALUATED])
         self.recompile()
         return self
+
+    def batch_norms(self) -> list[BatchNormNode]:
+        """Return its batch norms with running statistics."""
+        nodes = [node for node in self.graph.nodes if str(node.target).startswith("aten.batch_norm")]
+        return [BatchNormNode(node) for node in nodes if node.args[_RUNNING_MEAN] is not None]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph.

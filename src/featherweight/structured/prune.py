@@ -1,8 +1,8 @@
-"""Structured pruning in one call: trace, group, score, select, verify, cut."""
+"""Structured pruning in one call: choose what goes, verify, cut."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,25 +13,23 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
-from featherweight.core.skip import match_skip
-from featherweight.core.trace import Example, as_arguments, evaluating, trace
-from featherweight.errors import ModelError, SettingError, SurgeryError
+from featherweight.core.trace import Example, as_arguments, evaluating
+from featherweight.errors import SurgeryError
 from featherweight.structured import cost
-from featherweight.structured.axes import Frozen, trace_axes
+from featherweight.structured.axes import Frozen
+from featherweight.structured.choose import Choice, Loss, Selecting, choose
 from featherweight.structured.cut import Cut, Kept
 from featherweight.structured.graph_module import as_module
-from featherweight.structured.groups import find_groups
-from featherweight.structured.importance import Context, Importance, importances
+from featherweight.structured.importance import Importance
 from featherweight.structured.optimizer import follow
 from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import rewritten
-from featherweight.structured.selection import SCOPES, Floors, Ranking
+from featherweight.structured.selection import Floors
 from featherweight.structured.surgery import operate
-from featherweight.structured.target import Clock, Reached, Reaching, Target
+from featherweight.structured.target import Clock, Reached, Target
 from featherweight.structured.verify import check, disturbed
 
 TOLERANCE = 1e-3
-Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -124,60 +122,35 @@ def prune_structured(
         SurgeryError: the cut network is not the same as the zeroed one; the model is not changed.
     """
     target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
-    floors = Floors(min_keep, round_to)
-    if scope not in SCOPES:
-        raise SettingError(f"scope is one of {', '.join(SCOPES)}, got {scope!r}.")
-    score = importances[criterion] if isinstance(criterion, str) else criterion
-    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
-    patterns = match_skip(skip, named)
+    how = Selecting(criterion, scope, skip, Floors(min_keep, round_to), data, loss, clock, seed)
+    return perform(model, example_inputs, choose(model, example_inputs, target, how), optimizer)
 
-    tracing = trace_axes(trace(model, example_inputs))
-    every = find_groups(tracing)
-    left_alone = [g.name for g in every if any(place.tensor in patterns for place in g.places)]
-    groups = [group for group in every if group.name not in left_alone]
-    if not groups:
-        raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
-    context = Context(model, dict(model.named_parameters()), _gradients(model, data, loss), seed)
-    ranking = Ranking(tracing, groups, [score(group, context) for group in groups], scope, floors)
-    reaching = Reaching(target, ranking, example_inputs, clock)
-    cut = reaching.choose()
-    predicted = reaching.predicted(cut)
-    difference = _verified(model, cut, example_inputs)
+
+def perform(
+    model: nn.Module, example: Example, chosen: Choice, optimizer: Optimizer | None = None
+) -> tuple[nn.Module, Surgery]:
+    """Verify and do what was chosen; the model is not changed if it cannot be done."""
+    cut, tracing = chosen.cut, chosen.cut.tracing
+    difference = _verified(model, cut, example)
     before, after = Cut(tracing, ()), cut
     parameters = dict(model.named_parameters())
-    fitted = operate(model, cut, example_inputs)
-    result = model if fitted is not None else as_module(cut, model, example_inputs)
-    record = Record.of(cut, None if fitted is None else fitted.attributes, example_inputs)
+    fitted = operate(model, cut, example)
+    result = model if fitted is not None else as_module(cut, model, example)
+    record = Record.of(cut, None if fitted is None else fitted.attributes, example)
     remember(result, (*surgeries_of(model), record))
     if optimizer is not None:
         follow(optimizer, parameters, result, cut)
     return result, Surgery(
         kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
         attributes=None if fitted is None else fitted.attributes,
-        widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in every),
+        widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in chosen.groups),
         params=(cost.params(before), cost.params(after)),
         macs=(cost.macs(before), cost.macs(after)),
-        reached=reaching.reached(predicted, result),
+        reached=chosen.reaching.reached(chosen.predicted, result),
         difference=difference,
         frozen=tracing.frozen,
-        skipped=tuple(left_alone),
+        skipped=chosen.left_alone,
     )
-
-
-def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:
-    """Return the gradients of the mean loss over ``data``, in evaluation mode; the model's own stay."""
-    if data is None:
-        return {}
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in named.items()}
-    with evaluating(model), torch.enable_grad():
-        for inputs, targets in data:
-            args, kwargs = as_arguments(inputs)
-            value = loss(model(*args, **kwargs), targets)
-            found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-            for name, gradient in zip(named, found, strict=True):
-                total[name] += 0 if gradient is None else gradient  # pyright: ignore
-    return total
 
 
 def _verified(model: nn.Module, cut: Cut, example: Example) -> float:
@@ -211,10 +184,3 @@ def _others(values: Any) -> Any:
 
 def _indices(kept: Kept) -> tuple[int, ...]:
     return tuple(np.flatnonzero(kept).tolist())
-
-
-def _nothing_to_cut(frozen: Sequence[Frozen], left_alone: Sequence[str]) -> str:
-    places = [f"{f.place.tensor}[{f.place.dim}]: {next(iter(f.reasons), '?')}" for f in frozen[:5]]
-    asked = f" Left alone on request: {', '.join(left_alone[:5])}." if left_alone else ""
-    cannot = "; ".join(places) or "no dimension"
-    return f"There is nothing to cut in this network.{asked} Cannot be cut: {cannot}."

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 from torch import nn
 
 from featherweight.core.trace import trace
 from featherweight.errors import ModelError
 from featherweight.structured.attributes import set_attributes
-from featherweight.structured.axes import Tracing, trace_axes
-from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.axes import trace_axes
+from featherweight.structured.cut import cut_of
 from featherweight.structured.graph_module import as_module
-from featherweight.structured.groups import find_groups
 from featherweight.structured.record import Record
 from featherweight.structured.rewrite import shrink
 
@@ -28,7 +24,7 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
     _check(model, record)
     if record.attributes is None:
         inputs = record.inputs()
-        cut = _cut_of(trace_axes(trace(model, inputs)), record.kept)
+        cut = cut_of(trace_axes(trace(model, inputs)), record.kept)
         return as_module(cut, model, inputs)
     shrink(model, record.kept)
     set_attributes(model, record.attributes)
@@ -59,22 +55,3 @@ def _check(model: nn.Module, record: Record) -> None:
             f"{type(model).__name__} is not what the surgery was done on: {'; '.join(problems[:5])}{more}. "
             f"Make it with the class and the arguments of then. Nothing was changed."
         )
-
-
-def _cut_of(tracing: Tracing, kept: Mapping[str, Mapping[int, Kept]]) -> Cut:
-    """Return the cut that leaves ``kept``: a unit went if everything that belongs to it did."""
-    removed: list[int] = []
-    for group in find_groups(tracing):
-        gone = np.ones(len(group), bool)
-        for place, indices in zip(group.places, group.indices, strict=True):
-            stays = kept.get(place.tensor, {}).get(place.dim)
-            gone &= False if stays is None else ~stays[indices].any(axis=1)
-        removed += group.units[gone].tolist()
-    cut = Cut(tracing, removed)
-    same = cut.stored.keys() == kept.keys() and all(
-        dims.keys() == kept[name].keys() and all((dims[d] == kept[name][d]).all() for d in dims)
-        for name, dims in cut.stored.items()
-    )
-    if not same:
-        raise ModelError("The network's dimensions do not move together as when the surgery was done.")
-    return cut

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,14 +29,19 @@ class Context:
     Attributes:
         model: the network.
         tensors: its parameters and buffers by name.
-        gradients: gradients of a loss by parameter name; empty where the criterion needs none.
+        differentiate: computes the gradients.
         seed: seed of everything random.
     """
 
     model: nn.Module
     tensors: Mapping[str, Tensor]
-    gradients: Mapping[str, Tensor]
+    differentiate: Callable[[], Mapping[str, Tensor]] = dict
     seed: int = 0
+
+    @cached_property
+    def gradients(self) -> Mapping[str, Tensor]:
+        """Gradients of the loss by parameter name; empty where no data were given."""
+        return self.differentiate()
 
     def generator(self, name: str) -> np.random.Generator:
         """Return a generator that depends on the seed and on ``name`` only."""

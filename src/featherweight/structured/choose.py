@@ -1,0 +1,125 @@
+"""What goes: trace the network, group what moves together, score, and select until the target is met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featherweight.core.skip import match_skip
+from featherweight.core.trace import Example, as_arguments, evaluating, trace
+from featherweight.errors import ModelError, SettingError
+from featherweight.structured.axes import Frozen, trace_axes
+from featherweight.structured.cut import Cut, cut_of
+from featherweight.structured.groups import Group, find_groups
+from featherweight.structured.importance import Context, Importance, importances
+from featherweight.structured.selection import SCOPES, Floors, Ranking
+from featherweight.structured.target import Clock, Reaching, Target
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """How units are ranked and which are left alone; see ``prune_structured``.
+
+    Raises:
+        SettingError: there is no such scope.
+        UnknownNameError: there is no such criterion.
+    """
+
+    criterion: str | Importance = "l2"
+    scope: str = "global"
+    skip: Sequence[str] = ()
+    floors: Floors = field(default_factory=Floors)
+    data: Iterable[Any] | None = None
+    loss: Loss = F.cross_entropy
+    clock: Clock | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise SettingError(f"scope is one of {', '.join(SCOPES)}, got {self.scope!r}.")
+        _ = self.importance
+
+    @property
+    def importance(self) -> Importance:
+        """The criterion as a callable."""
+        return importances[self.criterion] if isinstance(self.criterion, str) else self.criterion
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is to go.
+
+    Attributes:
+        cut: the units that go.
+        groups: all groups of the network.
+        left_alone: names of those that were not to be cut.
+        reaching: compares the result with the target.
+        predicted: the fraction that the cut leaves.
+    """
+
+    cut: Cut
+    groups: tuple[Group, ...]
+    left_alone: tuple[str, ...]
+    reaching: Reaching
+    predicted: float
+
+    def of_now(self, model: nn.Module, example: Example) -> Choice:
+        """Return the same choice for ``model`` as it is now, trained since."""
+        tracing = trace_axes(trace(model, example))
+        return replace(self, cut=cut_of(tracing, self.cut.stored), groups=find_groups(tracing))
+
+
+def choose(model: nn.Module, example: Example, target: Target, how: Selecting) -> Choice:
+    """Return what is to go from ``model``, which is not changed.
+
+    Raises:
+        SettingError: the target cannot be reached; says how far it gets.
+        TraceError: torch.export cannot trace the model.
+        ModelError: there is nothing to cut.
+    """
+    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
+    patterns = match_skip(how.skip, named)
+    tracing = trace_axes(trace(model, example))
+    every = find_groups(tracing)
+    left_alone = tuple(g.name for g in every if any(place.tensor in patterns for place in g.places))
+    groups = [group for group in every if group.name not in left_alone]
+    if not groups:
+        raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
+    context = Context(
+        model, dict(model.named_parameters()), lambda: _gradients(model, how.data, how.loss), how.seed
+    )
+    scores = [how.importance(group, context) for group in groups]
+    ranking = Ranking(tracing, groups, scores, how.scope, how.floors)
+    reaching = Reaching(target, ranking, example, how.clock)
+    cut = reaching.choose()
+    return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
+
+
+def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:
+    """Return the gradients of the mean loss over ``data``, in evaluation mode; the model's own stay."""
+    if data is None:
+        return {}
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(p) for name, p in named.items()}
+    with evaluating(model), torch.enable_grad():
+        for inputs, targets in data:
+            args, kwargs = as_arguments(inputs)
+            value = loss(model(*args, **kwargs), targets)
+            found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+            for name, gradient in zip(named, found, strict=True):
+                total[name] += 0 if gradient is None else gradient  # pyright: ignore
+    return total
+
+
+def _nothing_to_cut(frozen: Sequence[Frozen], left_alone: Sequence[str]) -> str:
+    places = [f"{f.place.tensor}[{f.place.dim}]: {next(iter(f.reasons), '?')}" for f in frozen[:5]]
+    asked = f" Left alone on request: {', '.join(left_alone[:5])}." if left_alone else ""
+    cannot = "; ".join(places) or "no dimension"
+    return f"There is nothing to cut in this network.{asked} Cannot be cut: {cannot}."

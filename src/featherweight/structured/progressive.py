@@ -1,0 +1,250 @@
+"""Structured pruning step by step, with fine-tuning in between."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.nn import functional as F
+
+from featherweight.artifact import replacing
+from featherweight.core.prunable import unwrap
+from featherweight.core.trace import Example
+from featherweight.errors import ResumeError, SettingError
+from featherweight.profile import evaluate
+from featherweight.structured.batch_norm import reestimate_batch_norm
+from featherweight.structured.checkpoint import load, save
+from featherweight.structured.choose import Selecting, choose
+from featherweight.structured.importance import Importance
+from featherweight.structured.penalty import GrowingPenalty
+from featherweight.structured.prune import Surgery, perform
+from featherweight.structured.selection import Floors
+from featherweight.structured.target import Clock, Target
+from featherweight.training import TrainingSettings, fit
+from featherweight.zoo import default_loaders
+
+BETWEEN = TrainingSettings(epochs=1, learning_rate=0.02)
+FINE_TUNING = TrainingSettings(epochs=5, learning_rate=0.05)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One cut of a stepwise pruning, and the fine-tuning after it.
+
+    Attributes:
+        left: fraction of the target's quantity that is left of the first network.
+        params: parameters left.
+        macs: multiply-accumulates left.
+        cut: accuracy (or the metric) on the validation split after the cut, batch norm re-estimated, 0..1.
+        tuned: the same after fine-tuning.
+    """
+
+    left: float
+    params: int
+    macs: int
+    cut: float
+    tuned: float
+
+
+def progressive_prune_structured(
+    model: nn.Module,
+    example_inputs: Example,
+    *,
+    keep: float | None = None,
+    params: float | None = None,
+    macs: float | None = None,
+    latency: float | None = None,
+    clock: Clock | None = None,
+    steps: int = 3,
+    train: Iterable[Any] | None = None,
+    validate: Iterable[Any] | None = None,
+    between: TrainingSettings = BETWEEN,
+    settings: TrainingSettings = FINE_TUNING,
+    penalty: float | None = None,
+    criterion: str | Importance = "l2",
+    scope: str = "global",
+    skip: Sequence[str] = (),
+    min_keep: int = 1,
+    round_to: int = 1,
+    loss: Any = None,
+    metric: Any = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> tuple[nn.Module, tuple[Step, ...]]:
+    """Return a copy of ``model`` that was cut in several steps and fine-tuned after each.
+
+    The target is approached geometrically: each step leaves the same fraction of what the last one left.
+
+    Args:
+        model: the trained network; it is not changed.
+        example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
+        keep: what is left of all units; see ``prune_structured``, also for the next four.
+        params: what is left of the parameters.
+        macs: what is left of the multiply-accumulates.
+        latency: what is left of the time of a forward pass.
+        clock: measures that time.
+        steps: number of cuts.
+        train: loader of (inputs, targets) batches; None: that of the model's own data set (zoo models).
+        validate: loader of the split that the best epoch is chosen on; None as for ``train``.
+        between: how to fine-tune after each cut but the last.
+        settings: how to fine-tune at the end.
+        penalty: before each cut, train as ``between`` says with a penalty on what will go that grows up to
+            this strength (1.0 is usual); None: without.
+        criterion: how much a unit matters; gradients are taken from ten batches of ``train``.
+        scope: "global" or "group".
+        skip: names or patterns of parameters and modules whose groups are left alone.
+        min_keep: units that each group keeps at least.
+        round_to: groups keep multiples of this many units.
+        loss: ``loss(outputs, targets)``; None: cross-entropy.
+        metric: ``(outputs, targets) -> (sum, count)``, whose quotient is maximised; None: accuracy.
+        run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
+        progress: show progress.
+
+    Raises:
+        SettingError: a setting is wrong, the target cannot be reached, or loaders are missing and the model
+            has no data of its own.
+        TraceError: torch.export cannot trace the model.
+        ModelError: there is nothing to cut.
+        SurgeryError: a cut network is not the same as the zeroed one.
+        ResumeError: ``run_dir`` holds another run.
+    """
+    target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:  # pyright: ignore
+        raise SettingError(f"steps is the number of cuts, at least 1, got {steps!r}.")
+    if (train is None) != (validate is None):
+        raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
+    if train is None or validate is None:
+        loaders = default_loaders(model)
+        train, validate = loaders.train, loaders.validate
+    how = Selecting(
+        criterion, scope, skip, Floors(min_keep, round_to), loss=loss or F.cross_entropy, clock=clock
+    )
+    run = _Run(
+        model=copy.deepcopy(unwrap(model)),
+        example=example_inputs,
+        target=target,
+        how=how,
+        train=train,
+        validate=validate,
+        penalty=penalty,
+        loss=loss,
+        metric=metric,
+        folder=None if run_dir is None else Path(run_dir),
+        progress=progress,
+    )
+    tunings = [replace(between, seed=settings.seed)] * (steps - 1) + [settings]
+    return run(tunings, replace(between, seed=settings.seed))
+
+
+@dataclass
+class _Run:
+    """The network on its way to the target."""
+
+    model: nn.Module
+    example: Example
+    target: Target
+    how: Selecting
+    train: Iterable[Any]
+    validate: Iterable[Any]
+    penalty: float | None
+    loss: Any
+    metric: Any
+    folder: Path | None
+    progress: bool
+    left: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.original = copy.deepcopy(self.model)
+
+    def __call__(
+        self, tunings: Sequence[TrainingSettings], shrinking: TrainingSettings
+    ) -> tuple[nn.Module, tuple[Step, ...]]:
+        done: list[Step] = []
+        for number, tuning in enumerate(tunings, start=1):
+            aim = self.target.fraction ** (number / len(tunings))
+            noted = self._noted(number, aim)
+            if noted is None:
+                noted = self._cut(number, aim, shrinking)
+            self.left = noted["left"]
+            self._fit(tuning, f"step-{number}")
+            done.append(Step(**noted, tuned=self._score()))
+        return self.model, tuple(done)
+
+    def _cut(self, number: int, aim: float, shrinking: TrainingSettings) -> dict[str, Any]:
+        """Cut down to ``aim`` and note what came of it."""
+        target = replace(self.target, fraction=aim / self.left)
+        how = replace(self.how, data=_First(self.train, 10))
+        chosen = choose(self.model, self.example, target, how)
+        if self.penalty is not None:
+            growing = GrowingPenalty(self.model, chosen.cut.stored, self.penalty)
+            self._fit(shrinking, f"step-{number}-penalty", growing)
+            chosen = chosen.of_now(self.model, self.example)
+        self.model, surgery = perform(self.model, self.example, chosen)
+        reestimate_batch_norm(self.model, self.train)
+        return self._note(number, aim, surgery)
+
+    def _fit(self, settings: TrainingSettings, name: str, pruner: GrowingPenalty | None = None) -> None:
+        folder = None if self.folder is None else self.folder / name
+        fit(
+            self.model, self.train, self.validate, settings,
+            loss=self.loss, metric=self.metric, pruner=pruner, run_dir=folder, progress=self.progress,
+        )  # fmt: skip
+
+    def _score(self) -> float:
+        return evaluate(self.model, self.validate, metric=self.metric)
+
+    def _note(self, number: int, aim: float, surgery: Surgery) -> dict[str, Any]:
+        """Return what is known of a cut, and write it beside the cut network."""
+        noted = {
+            "left": self.left * surgery.reached.achieved,
+            "params": surgery.params[1],
+            "macs": surgery.macs[1],
+            "cut": self._score(),
+        }
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save(self.model, self._file(number, "safetensors"))
+            with replacing(self._file(number, "json")) as file:
+                file.write(json.dumps({"asked": self._asked(aim)} | noted).encode())
+        return noted
+
+    def _noted(self, number: int, aim: float) -> dict[str, Any] | None:
+        """Return what an earlier run noted of this cut, and take its network."""
+        if self.folder is None or not self._file(number, "json").exists():
+            return None
+        noted = json.loads(self._file(number, "json").read_text())
+        if noted.pop("asked") != self._asked(aim):
+            raise ResumeError(
+                f"{str(self.folder)!r} holds a run with other settings. Give another run_dir, or remove it."
+            )
+        self.model = load(self._file(number, "safetensors"), into=copy.deepcopy(self.original))
+        return noted
+
+    def _asked(self, aim: float) -> list[Any]:
+        how = self.how
+        name = how.criterion if isinstance(how.criterion, str) else getattr(how.criterion, "__name__", "own")
+        return [
+            self.target.name, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
+        ]  # fmt: skip
+
+    def _file(self, number: int, ending: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"cut-{number}.{ending}"
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first batches of a loader, each time it is asked."""
+
+    batches: Iterable[Any]
+    number: int
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(iter(self.batches), self.number)
