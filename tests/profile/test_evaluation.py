@@ -55,7 +55,7 @@ def test_restores_each_modules_mode_and_runs_in_eval():
 
 def test_restores_the_mode_when_it_fails():
     model = nn.Linear(3, 3).train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TrainingError, match=r"network failed with inputs float32 \(10, 10\)"):
         fw.evaluate(model, [(torch.eye(10), torch.arange(10))])
     assert model.training
 

@@ -79,7 +79,7 @@ def opened(path: str | os.PathLike[str]) -> Generator[tuple[BinaryIO, Header, st
         with Path(path).open("rb") as file:
             yield file, read_header(file, where), where
     except OSError as error:
-        raise ArtifactError(f"{where}: cannot be read ({error}).") from error
+        raise ArtifactError(f"{where}: cannot be read: {error.strerror or error}.") from error
 
 
 def own_metadata(header: Header) -> dict[str, str]:

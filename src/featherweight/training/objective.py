@@ -6,7 +6,8 @@ handed to the model as keyword arguments, and the model's own ``output.loss`` is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.errors import SettingError, TrainingError
+from featherweight.errors import FeatherweightError, SettingError, TrainingError
 from featherweight.training.precision import autocast
 
 Batch = Any
@@ -57,18 +58,19 @@ class Objective:
         inputs, targets = self._split(batch)
         first = next(model.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
-        with autocast(self._precision, device):
+        with autocast(self._precision, device), _explained("The network", inputs=inputs):
             outputs = _call(model, _laid_out(inputs) if self._channels_last else inputs)
         return convert_to_fp32(outputs) if self._precision == "bf16" else outputs, targets
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss of ``batch``, a scalar."""
         outputs, targets = self.outputs(model, batch)
-        if self._given is not None:
-            return self._given(outputs, targets)
-        if isinstance(batch, Mapping):
+        if self._given is None and isinstance(batch, Mapping):
             return self._own_loss(outputs)
-        return F.cross_entropy(logits(outputs), targets, label_smoothing=self._smoothing)
+        with _explained("The loss", outputs=outputs, targets=targets):
+            if self._given is not None:
+                return self._given(outputs, targets)
+            return F.cross_entropy(logits(outputs), targets, label_smoothing=self._smoothing)
 
     def _split(self, batch: Batch) -> tuple[Any, Any]:
         if isinstance(batch, Mapping) and "labels" in batch:
@@ -92,6 +94,19 @@ class Objective:
         if self._smoothing:
             raise SettingError("label_smoothing belongs to the default loss; the model computes its own.")
         return own
+
+
+@contextmanager
+def _explained(what: str, **given: Any) -> Generator[None]:
+    """Say what was computed with when it fails: torch's own message seldom does."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, FeatherweightError):
+        raise
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        first = str(error).strip().split("\n", maxsplit=1)[0]
+        shapes = " and ".join(f"{name} {_shapes(value)}" for name, value in given.items())
+        raise TrainingError(f"{what} failed with {shapes}: {type(error).__name__}: {first}") from error
 
 
 def accuracy(outputs: Any, targets: Tensor) -> tuple[int, int]:
@@ -143,6 +158,21 @@ def _laid_out(inputs: Any) -> Any:
     if isinstance(inputs, tuple):
         return tuple(_laid_out(value) for value in cast("tuple[Any, ...]", inputs))
     return inputs
+
+
+def _shapes(thing: Any) -> str:
+    """Return dtype, sizes and, of whole numbers, the range of tensors."""
+    if isinstance(thing, Tensor):
+        kind = str(thing.dtype).removeprefix("torch.")
+        counts = not thing.is_floating_point() and not thing.is_complex() and thing.numel()
+        span = f" of {int(thing.min())}..{int(thing.max())}" if counts else ""
+        return f"{kind} {tuple(thing.shape)}{span}"
+    if isinstance(thing, Mapping):
+        entries = cast("Mapping[Any, Any]", thing).items()
+        return "{" + ", ".join(f"{name}: {_shapes(value)}" for name, value in entries) + "}"
+    if isinstance(thing, (tuple, list)):
+        return f"({', '.join(_shapes(part) for part in cast('Sequence[Any]', thing))})"
+    return type(thing).__name__
 
 
 def _describe(thing: Any) -> str:
