@@ -89,6 +89,37 @@ def test_an_option_for_networks_is_refused(refused, pruned):
     assert "--input-shape is for a network" in refused("inspect", "a.safetensors", "--input-shape", "1,32")
 
 
+def test_groups_of_a_network(invoke, mynet):
+    result = invoke("inspect", "mynet:net", "--groups", "--input-shape", "1,8", "--json", "a.json")
+    assert result.exit_code == 0, result.output
+    record = json.loads((mynet / "a.json").read_text())
+    (group,) = record["groups"]
+    assert group == {"name": "0.weight", "units": 16, "places": ["0.weight[0]", "0.bias[0]", "2.weight[1]"]}
+    frozen = {entry["place"]: entry["why"] for entry in record["frozen"]}
+    assert frozen.keys() == {"0.weight[1]", "2.weight[0]", "2.bias[0]"}
+    assert frozen["2.weight[0]"] == ["output of the network"]
+    assert "cannot be cut, output of the network: 2.weight[0], 2.bias[0]" in result.stdout
+
+
+def test_groups_name_the_operation_that_has_no_rule(invoke, folder):
+    (folder / "sums.py").write_text(
+        "import torch\n"
+        "class Sums(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b = torch.nn.Linear(4, 6), torch.nn.Linear(6, 2)\n"
+        "    def forward(self, x): return self.b(torch.fft.fft(self.a(x)).abs())\n"
+    )
+    result = invoke("inspect", "sums:Sums", "--groups", "--input-shape", "2,4")
+    assert "no rule for aten.fft_fft.default, in the network itself" in result.stdout
+    assert "cannot be cut, an operation without a rule (aten.fft_fft.default)" in result.stdout
+
+
+def test_groups_need_an_input(invoke, refused, mynet):
+    assert invoke("inspect", "small_cnn", "--groups").exit_code == 0
+    assert "--input-shape 1,3,224,224" in refused("inspect", "mynet:net", "--groups")
+
+
 def test_a_network(invoke, mynet):
     result = invoke("inspect", "mynet:net", "--input-shape", "1,8", "--json", "a.json")
     assert result.exit_code == 0, result.output
@@ -122,7 +153,7 @@ def test_a_network_of_the_zoo_knows_its_input(invoke, mynet):
 
 @pytest.mark.parametrize("shape", ["", "1,x", "0,3", "1,-2"])
 def test_a_wrong_shape(refused, mynet, shape):
-    assert "--input-shape is whole numbers" in refused("inspect", "mynet:net", "--input-shape", shape)
+    assert "--input-shape is sizes of at least 1" in refused("inspect", "mynet:net", "--input-shape", shape)
 
 
 def test_a_shape_that_does_not_fit(refused, mynet):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from rich.markup import escape
@@ -17,8 +17,8 @@ from featherweight.cli.network import make_network
 from featherweight.cli.output import say, show
 from featherweight.cli.resolve import is_factory
 from featherweight.core.prunable import LeftAlone, find_prunable
-from featherweight.errors import SettingError
-from featherweight.profile import profile
+from featherweight.errors import ModelError, SettingError
+from featherweight.profile import Profile, profile
 from featherweight.zoo import card_of
 
 
@@ -49,10 +49,8 @@ def show_network(spec: str, weights: Path | None, input_shape: str | None) -> di
         weights: a file to fill it with.
         input_shape: such as "1,1,28,28": measure it on such an input; networks of the zoo know theirs.
     """
-    shape = None if input_shape is None else _parsed(input_shape)
     model = make_network(spec, weights)
-    if shape is None and not is_factory(spec):
-        shape = _zoo_shape(model)
+    shape = input_shape_of(spec, model, input_shape)
     rows = weight_rows(model)
     record: dict[str, Any] = {"model": spec, "weights": [asdict(row) for row in rows]}
     record |= {"params": sum(r.numel for r in rows), "nonzeros": sum(r.nonzeros for r in rows)}
@@ -61,9 +59,37 @@ def show_network(spec: str, weights: Path | None, input_shape: str | None) -> di
     if shape is None:
         say("MACs and milliseconds: give an input shape, such as --input-shape 1,3,224,224")
         return record
-    profiled = profile(model, torch.zeros(shape))
+    profiled = _profile(model, shape)
     show(profiled.table())
     return record | {"profile": json.loads(profiled.to_json())}
+
+
+def _profile(model: nn.Module, shape: tuple[int, ...]) -> Profile:
+    try:
+        return profile(model, torch.zeros(shape))
+    except ModelError as error:
+        raise ModelError(f"On an input of --input-shape {','.join(map(str, shape))}: {error}") from error
+
+
+@overload
+def input_shape_of(spec: str, model: nn.Module, text: str | None) -> tuple[int, ...] | None: ...
+@overload
+def input_shape_of(spec: str, model: nn.Module, text: str | None, purpose: str) -> tuple[int, ...]: ...
+def input_shape_of(
+    spec: str, model: nn.Module, text: str | None, purpose: str | None = None
+) -> tuple[int, ...] | None:
+    """Return the sizes of an input: those of ``text``, or those that a network of the zoo takes.
+
+    Raises:
+        SettingError: ``text`` is no list of sizes; or there is none, and ``purpose`` needs one.
+    """
+    if text is not None:
+        return _parsed(text)
+    if not is_factory(spec):
+        return _zoo_shape(model)
+    if purpose is not None:
+        raise SettingError(f"{purpose}, give the sizes of an input, such as --input-shape 1,3,224,224.")
+    return None
 
 
 def weight_rows(model: nn.Module) -> list[WeightRow]:
@@ -115,7 +141,9 @@ def _parsed(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise SettingError(f"--input-shape is whole numbers with commas, such as 1,1,28,28; got {text!r}.")
+        raise SettingError(
+            f"--input-shape is sizes of at least 1 with commas, such as 1,1,28,28; got {text!r}."
+        )
     return shape
 
 

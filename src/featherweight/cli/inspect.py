@@ -24,15 +24,22 @@ def inspect(
     input_shape: Annotated[
         str | None, typer.Option(metavar="N,C,H,W", help="Measure the network on an input of this shape.")
     ] = None,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
+    ] = False,
     json: output.JsonOption = None,
 ) -> None:
-    """Show the tensors of a file, or the weights of a network and which of them would be pruned."""
+    """Show the tensors of a file, the weights of a network, or (--groups) which of its layers go together."""
     output.check_target(json, "--json")
     if _is_file(what):
         from featherweight.cli.contents import refuse_network_options, show_file
 
-        refuse_network_options(weights=weights, input_shape=input_shape)
+        refuse_network_options(weights=weights, input_shape=input_shape, groups=groups or None)
         output.write_json(json, show_file(Path(what)))
+    elif groups:
+        from featherweight.cli.groups import show_groups
+
+        output.write_json(json, show_groups(what, weights, input_shape))
     else:
         from featherweight.cli.anatomy import show_network
 
@@ -40,4 +47,6 @@ def inspect(
 
 
 def _is_file(what: str) -> bool:
-    return not is_factory(what) and (what.endswith(".safetensors") or Path(what).is_file() or "/" in what)
+    if is_factory(what) or what.endswith(".py"):
+        return False
+    return what.endswith(".safetensors") or Path(what).is_file() or "/" in what
