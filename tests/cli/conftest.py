@@ -40,6 +40,9 @@ def four(): return [1, 2, 3, 4]
 def generator(): return (x for x in data()[0]), data()[1]
 def triples(): return [(1, 2, 3)], [(1, 2, 3)]
 def empty(): return [], data()[1]
+def wide(): return [(torch.zeros(4, 9), torch.zeros(4).long())], data()[1]
+def classes(): return [(torch.zeros(4, 8), torch.full((4,), 7))], data()[1]
+def leaves(): raise SystemExit(3)
 def dataset(): return torch.utils.data.TensorDataset(torch.zeros(4, 8), torch.zeros(4)), data()[1]
 constant = 3
 """

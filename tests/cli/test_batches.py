@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from featherweight.cli.batches import make_batches
+from featherweight.cli.batches import make_batches, try_out
+from featherweight.cli.resolve import call_factory
 from featherweight.errors import DataError
 
 
@@ -42,3 +43,25 @@ def test_a_data_set_of_the_zoo(folder):
 def test_other_forms_are_refused(mynet, factory, says):
     with pytest.raises(DataError, match=says):
         make_batches(f"mynet:{factory}")
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("wide", r"train: The network failed with inputs float32 \(4, 9\)"),
+        (
+            "classes",
+            r"train: The loss failed with outputs float32 \(4, 3\) and targets int64 \(4,\) of 7\.\.7",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_the_network_are_refused(mynet, factory, says):
+    batches = make_batches(f"mynet:{factory}")
+    with pytest.raises(DataError, match=says):
+        try_out(call_factory("mynet:net", "model"), batches, f"mynet:{factory}")
+
+
+def test_data_that_fit_pass(mynet):
+    model = call_factory("mynet:net", "model").train()
+    try_out(model, make_batches("mynet:data"), "mynet:data")
+    assert model.training

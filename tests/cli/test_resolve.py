@@ -40,6 +40,7 @@ def test_a_file_elsewhere_with_a_module_beside_it(mynet, monkeypatch):
         ("mynet.py:zzz", "It defines: net, data"),
         ("mynet:constant", "constant is a int, not a function"),
         ("mynet:broken", "RuntimeError: it is broken"),
+        ("mynet:leaves", "SystemExit: 3"),
         ("faulty:net", "importing it failed: ModuleNotFoundError: No module named 'absent'"),
         ("faulty.py:net", "importing it failed: ModuleNotFoundError: No module named 'absent'"),
     ],
@@ -60,6 +61,19 @@ def test_the_same_command_makes_the_same_network(mynet):
     assert fingerprint(make_network("mynet:net", None)) != fingerprint(
         make_network("mynet:net", None, seed=1)
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("w.safetensors", "is a file.*mynet:make --weights w.safetensors"),
+        ("mynet.py", "is a file.*named module:factory"),
+        ("no_such", "A network of your own is named module:factory"),
+    ],
+)
+def test_what_is_no_network_says_how_one_is_named(mynet, spec, says):
+    with pytest.raises(SettingError, match=says):
+        make_network(spec, None)
 
 
 def test_networks_of_the_zoo(mynet):

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from featherweight.cli.resolve import call_factory, is_factory
-from featherweight.errors import DataError
+from featherweight.core.trace import evaluating
+from featherweight.errors import DataError, FeatherweightError
+from featherweight.training.objective import Objective
 from featherweight.zoo import Splits, load_data, loaders_of
 
 FORM = (
@@ -44,6 +46,26 @@ def make_batches(spec: str) -> Batches:
         if name != "test" or batches.test is not None:
             _check(getattr(batches, name), name, spec)
     return batches
+
+
+def try_out(model: nn.Module, batches: Batches, spec: str) -> None:
+    """Run the first batch of each split through the network, the loss and the accuracy.
+
+    Raises:
+        DataError: one does not fit; says which split, and what was expected.
+    """
+    objective = Objective(None, None, label_smoothing=0.0, precision="fp32", channels_last=False)
+    for name in ("train", "validate", "test"):
+        if (loader := getattr(batches, name)) is None:
+            continue
+        batch = next(iter(loader))
+        try:
+            with evaluating(model):
+                outputs, targets = objective.outputs(model, batch)
+                objective.metric(outputs, targets)
+                objective.loss(model, batch)
+        except FeatherweightError as error:
+            raise DataError(f"data {spec!r}: {name}: {error}") from error
 
 
 def _taken_apart(made: Any, spec: str) -> Batches:

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from featherweight.cli.resolve import call_factory, is_factory
-from featherweight.errors import ModelError
+from featherweight.errors import ModelError, SettingError, UnknownNameError
 from featherweight.structured.checkpoint import load
 from featherweight.zoo import build, load_model, network_names, trained_names
+
+FORMS = "A network of your own is named module:factory, such as mynet:make or dir/mynet.py:make."
 
 
 def make_network(spec: str, weights: Path | None, seed: int = 0) -> nn.Module:
@@ -37,7 +39,15 @@ def make_network(spec: str, weights: Path | None, seed: int = 0) -> nn.Module:
 def _from_zoo(name: str) -> nn.Module:
     if name in network_names() and name not in trained_names():
         return build(name)
-    return load_model(name)
+    if name.endswith((".safetensors", ".py")):
+        raise SettingError(
+            f"{name!r} is a file. {FORMS}"
+            + (f" For these weights: mynet:make --weights {name}." if name.endswith(".safetensors") else "")
+        )
+    try:
+        return load_model(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} {FORMS}") from error
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -15,7 +15,7 @@ MODEL_HELP = "module:factory, file.py:factory, or a network of the zoo."
 DATA_HELP = "Returns (train, validate[, test]) loaders; or a data set of the zoo. Without it: no fine-tuning."
 CRITERION_HELP = f"How much a weight matters: {choices('criteria')}."
 ALLOCATION_HELP = f"How many weights each layer keeps: {choices('allocation')}."
-SCHEDULE_HELP = f"When to prune: {choices('schedules')}; with --data only."
+SCHEDULE_HELP = f"When to prune: {choices('schedules')} (cubic unless given); with --data only."
 
 
 def prune(
@@ -27,8 +27,12 @@ def prune(
     criterion: Annotated[str, typer.Option(help=CRITERION_HELP)] = "magnitude",
     allocation: Annotated[str, typer.Option(help=ALLOCATION_HELP)] = "global",
     schedule: Annotated[str | None, typer.Option(help=SCHEDULE_HELP)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of fine-tuning; with --data only.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of fine-tuning; with --data only.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of fine-tuning, 5 unless given; with --data only.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of fine-tuning, 0.05 unless given; with --data only.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     skip: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Leave these parameters or modules alone.")

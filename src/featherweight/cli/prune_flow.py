@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,13 +17,13 @@ from torch import nn
 from featherweight.artifact import WriteReport, replacing
 from featherweight.artifact.rounding import Values, check_values
 from featherweight.cli.anatomy import left_alone_lines
-from featherweight.cli.batches import Batches, make_batches
+from featherweight.cli.batches import Batches, make_batches, try_out
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.network import fingerprint, make_network
 from featherweight.cli.output import remark, say, show, write_json
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
-from featherweight.errors import SettingError
+from featherweight.errors import ResumeError, SettingError
 from featherweight.profile import count_params, evaluate
 from featherweight.report import PruneRecord, prune_table
 from featherweight.sparsity import Recipe, prune
@@ -30,6 +31,7 @@ from featherweight.sparsity.progressive import FINE_TUNING, progressive_prune
 from featherweight.sparsity.schedules import schedules
 from featherweight.structured.checkpoint import load, save
 from featherweight.training import TrainingSettings
+from featherweight.training.checkpoint import FILE as CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def run_prune(request: Request, json_file: Path | None) -> None:
         remark("No --weights: the network is pruned with the weights that it is made with.")
     left_alone = find_prunable(model, request.skip).left_alone
     batches = None if request.data is None else make_batches(request.data)
+    if batches is not None:
+        try_out(model, batches, request.data or "")
     before = None if batches is None else _accuracy(model, batches)
     params = count_params(model, nonzero=False)
     run_dir = _run_dir(request, model)
@@ -141,16 +145,32 @@ def _pruned(model: nn.Module, request: Request, batches: Batches | None, run_dir
     if batches is None:
         prune(model, request.sparsity, seed=request.seed, **asked)
         return model
-    return progressive_prune(
-        model,
-        request.sparsity,
-        train=batches.train,
-        validate=batches.validate,
-        schedule=request.schedule,
-        settings=request.settings,
-        run_dir=run_dir,
-        **asked,
-    ).eval()
+    with _explained(run_dir):
+        return progressive_prune(
+            model,
+            request.sparsity,
+            train=batches.train,
+            validate=batches.validate,
+            schedule=request.schedule,
+            settings=request.settings,
+            run_dir=run_dir,
+            **asked,
+        ).eval()
+
+
+@contextmanager
+def _explained(run_dir: Path) -> Generator[None]:
+    """Leave no folder without a checkpoint behind, and say what to do about one that is of another run."""
+    try:
+        yield
+    except ResumeError as error:
+        raise ResumeError(
+            f"{error} Here: repeat the command of then, name another --out, or delete the folder {run_dir}."
+        ) from error
+    except Exception:
+        if not (run_dir / CHECKPOINT).exists():
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 def _check(pruned: nn.Module, request: Request) -> None:

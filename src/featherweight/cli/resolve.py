@@ -35,7 +35,7 @@ def call_factory(spec: str, what: str) -> Any:
         return factory()
     except FeatherweightError:
         raise
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise SettingError(
             f"{what} {spec!r}: calling the factory without arguments failed: {_short(error)}. "
             f"`featherweight --debug ...` shows where."
@@ -80,7 +80,7 @@ def _from_name(name: str, spec: str) -> ModuleType:
                 f"the installed ones. A file can be named too: path/to/file.py:factory."
             ) from error
         raise _import_failed(spec, error) from error
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise _import_failed(spec, error) from error
 
 
@@ -98,7 +98,7 @@ def _from_file(path: Path, spec: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         del sys.modules[name]
         raise _import_failed(spec, error) from error
     return module
@@ -109,11 +109,11 @@ def _search_in(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _import_failed(spec: str, error: Exception) -> SettingError:
+def _import_failed(spec: str, error: BaseException) -> SettingError:
     return SettingError(
         f"{spec!r}: importing it failed: {_short(error)}. `featherweight --debug ...` shows where."
     )
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:300]}"
