@@ -20,6 +20,7 @@ from torch import nn
 import featherweight as fw
 from featherweight.sparsity.progressive import FINE_TUNING
 from featherweight.sparsity.schedules import Cubic, OneShot
+from featherweight.training.precision import choose_precision
 from featherweight.zoo import default_loaders
 from featherweight.zoo.networks.resnet_cifar import CifarResNet
 from featherweight.zoo.networks.small_cnn import SmallCNN
@@ -128,6 +129,7 @@ def perform(run: Run) -> dict[str, Any]:
         "test_examples": len(loaders.test.dataset),
         "params": fw.count_params(model, nonzero=False),
         "nonzero": fw.count_params(model),
+        "precision": choose_precision("auto", "no", torch.device("cpu")),
         "seconds": time.perf_counter() - started,
         "torch": torch.__version__,
     }
