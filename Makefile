@@ -15,6 +15,7 @@ STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
 NATIVE := CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
 NATIVE_TESTS := build/native-tests
+PEERS := build/peers
 TORCH := $(shell grep '^torch==' constraints.txt)
 CHECKED := src tests benchmarks scripts
 STARTED := $(shell date +%s)
@@ -28,7 +29,7 @@ WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install data demo test check lint types imports native-tests format bench docs clean
+.PHONY: help install data demo peers test check lint types imports native-tests format bench docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -88,6 +89,10 @@ format: install ## rewrite the sources in the one style
 
 bench: install data ## run the quick benchmarks (`python -m benchmarks --list` shows all)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Beside .venv, not in it: tests and the library do without, and torchvision's wheel wants another torch.
+peers: install ## fetch what the benchmarks compare with (timm, transformers, ...) into build/peers
+	$(INSTALL) --no-deps --upgrade --target $(PEERS) -r benchmarks/peers.txt
 
 docs: install ## build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

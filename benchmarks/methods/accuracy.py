@@ -24,15 +24,18 @@ from benchmarks.methods.runs import LEVELS, MAIN, METHODS, Run, perform
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.jsonl"
 
 
-def wanted(network: str, epochs: int, seeds: int, methods: Iterable[str]) -> Iterator[Run]:
-    """Yield all runs of the table, the most telling ones first."""
+def wanted(
+    network: str, epochs: int, seeds: int, methods: Iterable[str], levels: Iterable[float]
+) -> Iterator[Run]:
+    """Yield all runs of the table at these levels, the most telling ones first."""
+    asked = set(levels)
     main = [(level, seed) for seed in range(seeds) for level in (MAIN, 0.0)]
     others = [(level, seed) for seed in range(seeds) for level in LEVELS if level != MAIN]
     for level, seed in main + others:
         for name in methods:
             method = METHODS[name]
             repeats = method.seeded and (method.all_seeds or level in (MAIN, 0.0))
-            if level in method.levels and (repeats or seed == 0):
+            if level in asked.intersection(method.levels) and (repeats or seed == 0):
                 yield Run(network, name, level, seed, epochs if method.trains else 0)
 
 
@@ -94,12 +97,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--levels", nargs="+", type=float, default=[0.0, *LEVELS], help="sparsities")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
     if not args.table:
-        todo = missing(wanted(args.network, args.epochs, args.seeds, args.methods), records(args.results))
+        runs = wanted(args.network, args.epochs, args.seeds, args.methods, args.levels)
+        todo = missing(runs, records(args.results))
         print(f"{len(todo)} runs to do", file=sys.stderr)
         perform_all(todo, args.results, args.workers)
     print(f"{args.network}, test accuracy in % on 10,000 images, mean ± standard deviation (seeds);")
