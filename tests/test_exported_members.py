@@ -25,16 +25,21 @@ PUBLIC = [
     "load_model",
     "profile",
     "progressive_prune",
+    "progressive_prune_structured",
     "prune",
+    "prune_structured",
+    "reestimate_batch_norm",
     "save",
     "schedules",
     "sparsity",
+    "structured",
     "training",
     "zoo",
 ]
 FUNCTIONS = [
     *("count_params", "evaluate", "fit", "load", "load_data", "load_model"),
-    *("profile", "progressive_prune", "prune", "save"),
+    *("profile", "progressive_prune", "progressive_prune_structured"),
+    *("prune", "prune_structured", "reestimate_batch_norm", "save"),
 ]
 
 

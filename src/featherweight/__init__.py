@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from featherweight.errors import FeatherweightError
 
 if TYPE_CHECKING:
-    from featherweight import artifact, errors, sparsity, training, zoo
+    from featherweight import artifact, errors, sparsity, structured, training, zoo
     from featherweight.profile import Profile, count_params, evaluate, profile
     from featherweight.sparsity import Masks, Pruner, prune, schedules
     from featherweight.sparsity.progressive import progressive_prune
+    from featherweight.structured import prune_structured, reestimate_batch_norm
     from featherweight.structured.checkpoint import load, save
+    from featherweight.structured.progressive import progressive_prune_structured
     from featherweight.training import TrainingSettings, fit
     from featherweight.zoo import load_data, load_model
 
 __version__ = "0.1.0"
 
 # These are modules; the others are names in modules.
-_MODULES = ("artifact", "errors", "schedules", "sparsity", "training", "zoo")
+_MODULES = ("artifact", "errors", "schedules", "sparsity", "structured", "training", "zoo")
 _HOME = {
     "Masks": "featherweight.sparsity",
     "Profile": "featherweight.profile",
@@ -39,10 +41,14 @@ _HOME = {
     "load_model": "featherweight.zoo",
     "profile": "featherweight.profile",
     "progressive_prune": "featherweight.sparsity.progressive",
+    "progressive_prune_structured": "featherweight.structured.progressive",
     "prune": "featherweight.sparsity",
+    "prune_structured": "featherweight.structured",
+    "reestimate_batch_norm": "featherweight.structured",
     "save": "featherweight.structured.checkpoint",
     "schedules": "featherweight.sparsity.schedules",
     "sparsity": "featherweight.sparsity",
+    "structured": "featherweight.structured",
     "training": "featherweight.training",
     "zoo": "featherweight.zoo",
 }
@@ -63,10 +69,14 @@ __all__ = [
     "load_model",
     "profile",
     "progressive_prune",
+    "progressive_prune_structured",
     "prune",
+    "prune_structured",
+    "reestimate_batch_norm",
     "save",
     "schedules",
     "sparsity",
+    "structured",
     "training",
     "zoo",
 ]

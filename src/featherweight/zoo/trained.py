@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from featherweight import artifact
 from featherweight.core.prunable import unwrap
 from featherweight.errors import SettingError, UnknownNameError
-from featherweight.structured.checkpoint import load
 from featherweight.zoo._registry import data_sets
 from featherweight.zoo.build import build
 from featherweight.zoo.cards import Card, card_of
@@ -45,6 +44,9 @@ def load_model(name: str | os.PathLike[str], *, into: nn.Module | None = None) -
         ModelError: the weights do not fit ``into``, which is not changed.
         ArtifactError: the file cannot be read.
     """
+    # Not above: structured pruning measures with profile, and that knows the data of the zoo's networks.
+    from featherweight.structured.checkpoint import load
+
     if into is not None:
         return load(name, into=into).eval()
     if str(name).endswith(".safetensors") or os.sep in str(name):
