@@ -94,6 +94,13 @@ def test_other_targets_and_a_clock(trained):
     assert steps[-1].left == pytest.approx(0.5, abs=0.02)
 
 
+def test_random_channels_depend_on_the_seed(trained):
+    tunings = [fw.TrainingSettings(epochs=1, seed=seed, learning_rate=1e-9) for seed in (0, 0, 1)]
+    weights = [run(trained, criterion="random", steps=1, settings=tuning)[0].a.weight for tuning in tunings]
+    assert torch.equal(weights[0], weights[1])
+    assert weights[0].shape != weights[2].shape or not torch.equal(weights[0], weights[2])
+
+
 def test_gradients_come_from_the_training_data(trained):
     _, steps = run(trained, criterion="taylor", steps=1)
     assert steps[-1].tuned > 0.9

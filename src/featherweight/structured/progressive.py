@@ -123,9 +123,8 @@ def progressive_prune_structured(
     if train is None or validate is None:
         loaders = default_loaders(model)
         train, validate = loaders.train, loaders.validate
-    how = Selecting(
-        criterion, scope, skip, Floors(min_keep, round_to), loss=loss or F.cross_entropy, clock=clock
-    )
+    floors, mean = Floors(min_keep, round_to), loss or F.cross_entropy
+    how = Selecting(criterion, scope, skip, floors, loss=mean, clock=clock, seed=settings.seed)
     run = _Run(
         model=copy.deepcopy(unwrap(model)),
         example=example_inputs,
@@ -232,6 +231,7 @@ class _Run:
         name = how.criterion if isinstance(how.criterion, str) else getattr(how.criterion, "__name__", "own")
         return [
             self.target.name, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
+            how.seed,
         ]  # fmt: skip
 
     def _file(self, number: int, ending: str) -> Path:
