@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._queue import records
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
-from benchmarks.methods.accuracy import records, table
+from benchmarks.methods.accuracy import table
 
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = {"fashion_cnn": 5, "fashion_resnet20": 2}  # of fine-tuning, in the accuracy tables

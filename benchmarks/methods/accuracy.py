@@ -9,16 +9,12 @@ Records are appended to benchmarks/results/accuracy.jsonl, one a run. Runs at 90
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
+from benchmarks._queue import Record, missing, perform_all, records, spread
 from benchmarks.methods.runs import LEVELS, MAIN, METHODS, Run, perform
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.jsonl"
@@ -39,33 +35,7 @@ def wanted(
                 yield Run(network, name, level, seed, epochs if method.trains else 0)
 
 
-def records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of the results file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def missing(runs: Iterable[Run], done: list[dict[str, Any]]) -> list[Run]:
-    """Return the runs that have no record yet."""
-    known = {Run(**{k: record[k] for k in Run.__dataclass_fields__}) for record in done}
-    return [run for run in runs if run not in known]
-
-
-def perform_all(runs: list[Run], path: Path, workers: int) -> None:
-    """Do the runs, each on one thread, and append each record as it comes."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = [pool.submit(perform, run) for run in runs]
-        for number, future in enumerate(as_completed(futures), 1):
-            record = future.result()
-            with path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            print(
-                f"{number}/{len(runs)} {record['method']} {record['sparsity']:.0%} seed {record['seed']}: "
-                f"test {record['test']:.4f} ({record['seconds']:.0f} s)",
-                flush=True,
-            )
-
-
-def table(done: list[dict[str, Any]], network: str, epochs: int) -> str:
+def table(done: list[Record], network: str, epochs: int) -> str:
     """Return test accuracy in per cent as a Markdown table: mean and standard deviation over seeds."""
     levels = sorted((0.0, *LEVELS))
     rows = ["| method | " + " | ".join(f"{level:.0%}" for level in levels) + " |", "|---" * 7 + "|"]
@@ -78,14 +48,9 @@ def table(done: list[dict[str, Any]], network: str, epochs: int) -> str:
     return "\n".join(rows)
 
 
-def _cell(done: list[dict[str, Any]], run: Run) -> str:
-    same = [
-        r for r in done if all(r[k] == getattr(run, k) for k in ("network", "method", "sparsity", "epochs"))
-    ]
-    scores = [100 * r["test"] for r in same]
-    if len(scores) < 2:
-        return f"{scores[0]:.2f}" if scores else "not run"
-    return f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} ({len(scores)})"
+def _cell(done: list[Record], run: Run) -> str:
+    keys = ("network", "method", "sparsity", "epochs")
+    return spread([100 * r["test"] for r in done if all(r[k] == getattr(run, k) for k in keys)])
 
 
 def main() -> None:
@@ -106,7 +71,7 @@ def main() -> None:
         runs = wanted(args.network, args.epochs, args.seeds, args.methods, args.levels)
         todo = missing(runs, records(args.results))
         print(f"{len(todo)} runs to do", file=sys.stderr)
-        perform_all(todo, args.results, args.workers)
+        perform_all(todo, perform, args.results, args.workers, ("method", "sparsity", "seed"))
     print(f"{args.network}, test accuracy in % on 10,000 images, mean ± standard deviation (seeds);")
     print(f"{args.epochs} epochs of fine-tuning where a method trains\n")
     print(table(records(args.results), args.network, args.epochs))

@@ -1,0 +1,54 @@
+"""Many runs, each in a process and on a thread of its own; records are appended as they come, one a line."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+Record = dict[str, Any]
+Run = TypeVar("Run")  # a frozen dataclass, whose fields are in the record of the run
+
+
+def records(path: Path) -> list[Record]:
+    """Return the records of a results file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def missing(runs: Iterable[Run], done: Iterable[Record]) -> list[Run]:
+    """Return the runs that have no record yet."""
+    runs, done = list(runs), list(done)
+    return [run for run in runs if not any(is_of(record, run) for record in done)]
+
+
+def is_of(record: Record, run: Any) -> bool:
+    """Whether a record is that of a run."""
+    return all(record.get(name) == value for name, value in vars(run).items())
+
+
+def perform_all(
+    runs: Sequence[Run], perform: Callable[[Run], Record], path: Path, workers: int, shown: Sequence[str]
+) -> None:
+    """Do the runs and append each record as it comes; print its fields ``shown``, its accuracy and time."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = [pool.submit(perform, run) for run in runs]
+        for number, future in enumerate(as_completed(futures), 1):
+            record = future.result()
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            words = " ".join(f"{name} {record[name]}" for name in shown)
+            print(
+                f"{number}/{len(runs)} {words}: test {record['test']:.4f} ({record['seconds']:.0f} s)",
+                flush=True,
+            )
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Return mean ± standard deviation (how many), or the one value."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else "not run"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f} ({len(values)})"
