@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import featherweight as fw
 from featherweight.errors import ModelError, SettingError
+from featherweight.profile import time_in_turns
 from featherweight.profile.formulas import _recurrent_stack
 from featherweight.profile.macs import count_macs
 from featherweight.zoo import build
@@ -254,3 +255,20 @@ def test_count_params():
     assert fw.count_params(model) == 6
     assert fw.count_params(model, nonzero=False) == 8
     assert fw.count_params(nn.DataParallel(model)) == 6
+
+
+def test_networks_in_turns_are_timed_as_often_and_left_as_they_were():
+    calls = []
+
+    class Noted(nn.Linear):
+        def forward(self, input):
+            calls.append((self.out_features, self.training, torch.is_grad_enabled()))
+            return super().forward(input)
+
+    models = {"wide": Noted(8, 64).train(), "narrow": Noted(8, 4).eval()}
+    found = time_in_turns(models, torch.randn(2, 8), seconds=0.01)
+    assert [c[0] for c in calls] == [64, 4] * (len(calls) // 2), "they take turns"
+    assert found["wide"].repeats == found["narrow"].repeats == len(calls) // 2 - 1 >= 5
+    assert not any(training or gradients for _, training, gradients in calls)
+    assert (models["wide"].training, models["narrow"].training) == (True, False)
+    assert 0 < found["narrow"].low <= found["narrow"].median <= found["narrow"].high

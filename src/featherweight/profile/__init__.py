@@ -7,11 +7,12 @@ from types import ModuleType
 from typing import Any
 
 from featherweight.profile.evaluation import evaluate
+from featherweight.profile.latency import time_in_turns
 from featherweight.profile.measure import profile
 from featherweight.profile.params import count_params
 from featherweight.profile.records import Latency, LayerProfile, Profile
 
-__all__ = ["Latency", "LayerProfile", "Profile", "count_params", "evaluate", "profile"]
+__all__ = ["Latency", "LayerProfile", "Profile", "count_params", "evaluate", "profile", "time_in_turns"]
 
 
 class _CallablePackage(ModuleType):

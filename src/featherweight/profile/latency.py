@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 
+from featherweight.core.trace import as_arguments, evaluating
 from featherweight.profile.records import Latency
+
+FEWEST_TURNS = 5
 
 
 def time_forward(forward: Callable[[], Any], device: torch.device, repeats: int, warmup: int) -> Latency:
@@ -24,6 +27,49 @@ def time_forward(forward: Callable[[], Any], device: torch.device, repeats: int,
         forward()
         times.append(1e3 * (_now(device) - start))
     return Latency.of(times)
+
+
+def time_in_turns(
+    models: Mapping[str, nn.Module], example_inputs: Any, *, seconds: float = 2.0
+) -> dict[str, Latency]:
+    """Return the latency of several networks that take turns (A B A B ...), by their names.
+
+    What else the machine does meanwhile falls on all of them alike, which two separate measurements cannot
+    promise.
+
+    Args:
+        models: two or more networks on one device; timed in evaluation mode without gradients.
+        example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments.
+        seconds: how long to measure in all, about; each network runs at least five times.
+    """
+    forwards = {name: caller(model, example_inputs) for name, model in models.items()}
+    device = device_of(next(iter(models.values())))
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for model in models.values():
+            stack.enter_context(evaluating(model))
+        for forward in forwards.values():
+            forward()  # the first run of each is slower
+        begin = _now(device)
+        while len(next(iter(times.values()))) < FEWEST_TURNS or _now(device) - begin < seconds:
+            for name, forward in forwards.items():
+                start = _now(device)
+                forward()
+                times[name].append(1e3 * (_now(device) - start))
+    return {name: Latency.of(found) for name, found in times.items()}
+
+
+def caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
+    """Return what runs ``model`` on example inputs: a tensor, a tuple of arguments or a mapping of them."""
+    args, kwargs = as_arguments(inputs)
+    return lambda: model(*args, **kwargs)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the first parameter; the CPU where there is none."""
+    first = next(iter(model.parameters()), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def time_layers(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
 from featherweight.errors import ModelError, SettingError
-from featherweight.profile.latency import time_forward, time_layers
+from featherweight.profile.latency import caller, device_of, time_forward, time_layers
 from featherweight.profile.macs import count_macs, following
 from featherweight.profile.params import check_has_values
 from featherweight.profile.records import LayerProfile, Profile
@@ -42,9 +42,9 @@ def profile(model: nn.Module, example_inputs: Any, *, repeats: int = 20, warmup:
         raise SettingError(f"repeats is at least 2 and warmup at least 0, got {repeats} and {warmup}.")
     inner = unwrap(model)
     check_has_values(inner)
-    forward = _caller(inner, example_inputs)
+    forward = caller(inner, example_inputs)
     training = [module for module in inner.modules() if module.training]
-    device = _device(inner)
+    device = device_of(inner)
     inner.eval()
     try:
         with torch.no_grad():  # not inference_mode: what the model keeps must stay fit for training
@@ -66,14 +66,6 @@ def _eager() -> AbstractContextManager[Any]:
     Where nothing was compiled the compiler is not imported, which would take seconds.
     """
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
-def _caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
-    if isinstance(inputs, Mapping):
-        return lambda: model(**inputs)
-    if isinstance(inputs, (tuple, list)):
-        return lambda: model(*inputs)
-    return lambda: model(inputs)
 
 
 def _check_runs(model: nn.Module, forward: Callable[[], Any]) -> None:
@@ -109,11 +101,6 @@ def _rows(model: nn.Module, macs: dict[str, int], latencies: dict[str, Any]) -> 
             )
             rows.append(row)
     return rows
-
-
-def _device(model: nn.Module) -> torch.device:
-    first = next(iter(model.parameters()), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def _batch(inputs: Any) -> int:
