@@ -94,7 +94,7 @@ def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int |
     if KEY not in info.metadata:
         return ()
     own = {name: tuple(tensor.shape) for name, tensor in unwrap(into).state_dict().items()}
-    if all(own.get(tensor.name) == tensor.shape for tensor in info.tensors):
+    if own == {tensor.name: tensor.shape for tensor in info.tensors}:
         return ()
     surgeries, done = from_json(info.metadata[KEY]), surgeries_of(unwrap(into))
     same = to_json(done) == to_json(surgeries[: len(done)])
@@ -106,13 +106,16 @@ def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
     """Give tensors and attributes back as they were if the block fails."""
     tensors = [*model.parameters(), *model.buffers()]
     data = [(tensor.data, tensor.grad) for tensor in tensors]
-    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    modules = list(model.modules())
+    attributes = [(dict(vars(module)), dict(module.named_children())) for module in modules]
     try:
         yield
     except BaseException:
-        for module, values in attributes:
+        for module, (values, children) in zip(modules, attributes, strict=True):
             vars(module).clear()
             vars(module).update(values)
+            for name, child in children.items():
+                setattr(module, name, child)
         for tensor, (values, gradient) in zip(tensors, data, strict=True):
             tensor.grad = None
             tensor.data, tensor.grad = values, gradient

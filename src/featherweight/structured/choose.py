@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +19,7 @@ from featherweight.structured.cut import Cut, cut_of
 from featherweight.structured.groups import Group, find_groups
 from featherweight.structured.importance import Context, Importance, importances
 from featherweight.structured.selection import SCOPES, Floors, Ranking
-from featherweight.structured.target import Clock, Reaching, Target
+from featherweight.structured.target import Clock, Reaching, Target, Whole
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -76,20 +77,33 @@ class Choice:
         return replace(self, cut=cut_of(tracing, self.cut.stored), groups=find_groups(tracing))
 
 
-def choose(model: nn.Module, example: Example, target: Target, how: Selecting) -> Choice:
+def choose(
+    model: nn.Module, example: Example, target: Target, how: Selecting, whole: Whole | None = None
+) -> Choice:
     """Return what is to go from ``model``, which is not changed.
+
+    Args:
+        model: the network.
+        example: inputs.
+        target: what to reach.
+        how: how units are ranked, and which are left alone.
+        whole: what the target is a fraction of: the network before blocks were removed; None: ``model``.
 
     Raises:
         SettingError: the target cannot be reached; says how far it gets.
         TraceError: torch.export cannot trace the model.
         ModelError: there is nothing to cut.
     """
-    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
-    patterns = match_skip(how.skip, named)
     tracing = trace_axes(trace(model, example))
     every = find_groups(tracing)
-    left_alone = tuple(g.name for g in every if any(place.tensor in patterns for place in g.places))
+    left_alone = skipped_groups(model, every, how.skip)
     groups = [group for group in every if group.name not in left_alone]
+    if whole is not None:
+        nothing = Ranking(tracing, groups, [np.zeros(len(group)) for group in groups])
+        reaching = Reaching(target, nothing, example, how.clock, whole)
+        if reaching.is_met:
+            cut = Cut(tracing, ())
+            return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
     if not groups:
         raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
     context = Context(
@@ -97,9 +111,16 @@ def choose(model: nn.Module, example: Example, target: Target, how: Selecting) -
     )
     scores = [how.importance(group, context) for group in groups]
     ranking = Ranking(tracing, groups, scores, how.scope, how.floors)
-    reaching = Reaching(target, ranking, example, how.clock)
+    reaching = Reaching(target, ranking, example, how.clock, whole)
     cut = reaching.choose()
     return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
+
+
+def skipped_groups(model: nn.Module, groups: Sequence[Group], skip: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the groups left alone; raises SettingError if a pattern matches nothing."""
+    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
+    patterns = match_skip(skip, named)
+    return tuple(g.name for g in groups if any(place.tensor in patterns for place in g.places))
 
 
 def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:

@@ -104,14 +104,7 @@ class RewrittenModule(torch.fx.GraphModule):
         Raises:
             ModelError: the graph holds for one batch size only, and the inputs have another.
         """
-        if (batch := self.meta.get(_BATCH)) is not None:
-            first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-            if first is not None and first.ndim and first.shape[0] != batch:
-                raise ModelError(
-                    f"This network is a graph in which a batch of {batch} is written, as of the example "
-                    f"inputs it was cut with; got a batch of {first.shape[0]}. Cut it again with example "
-                    f"inputs of the size that it will run with."
-                )
+        check_batch(self, (*args, *kwargs.values()))
         return super().__call__(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RewrittenModule:
@@ -120,6 +113,19 @@ class RewrittenModule(torch.fx.GraphModule):
             if name not in vars(copied):
                 setattr(copied, name, value)
         return copied.train(self.training)
+
+
+def check_batch(module: nn.Module, inputs: Example) -> None:
+    """Raise ModelError where a graph holds for one batch size only, and ``inputs`` have another."""
+    batch = module.meta.get(_BATCH) if isinstance(module, torch.fx.GraphModule) else None
+    args, kwargs = as_arguments(inputs)
+    first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+    if batch is not None and first is not None and first.ndim and first.shape[0] != batch:
+        raise ModelError(
+            f"This network is a graph in which a batch of {batch} is written, as of the example inputs it "
+            f"was cut with; got a batch of {first.shape[0]}. Cut it again with example inputs of the size "
+            f"that it will run with."
+        )
 
 
 def as_module(cut: Cut, model: nn.Module, example: Example) -> RewrittenModule:

@@ -34,6 +34,17 @@ def follow(optimizer: Optimizer, before: Mapping[str, nn.Parameter], after: nn.M
                 optimizer.state[new[id(parameter)]] = {k: _cut(v, name, cut) for k, v in state.items()}
 
 
+def forget(optimizer: Optimizer, after: nn.Module, before: Mapping[str, nn.Parameter]) -> None:
+    """Take those parameters of ``before`` that ``after`` has not out of ``optimizer``, with their state."""
+    stay = {id(parameter) for parameter in after.parameters()}
+    gone = {id(parameter) for parameter in before.values()} - stay
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if id(parameter) in gone:
+                optimizer.state.pop(parameter, None)
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
+
+
 def _cut(value: object, name: str, cut: Cut) -> object:
     """Return the part of a state that stays; what has not the shape of the parameter stays as it is."""
     tracing = cut.tracing

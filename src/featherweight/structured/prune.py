@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map
 
-from featherweight.core.trace import Example, as_arguments, evaluating
-from featherweight.errors import SurgeryError
+from featherweight.core.trace import Example, as_arguments, evaluating, trace
+from featherweight.errors import SettingError, SurgeryError
 from featherweight.structured import cost
-from featherweight.structured.axes import Frozen
+from featherweight.structured.axes import Frozen, trace_axes
 from featherweight.structured.choose import Choice, Loss, Selecting, choose
 from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.depth.decide import Decision, Network, decide
+from featherweight.structured.depth.importance import BlockImportance
+from featherweight.structured.depth.remove import Removal, others, remove
+from featherweight.structured.depth.settings import Depth
 from featherweight.structured.graph_module import as_module
+from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Importance
-from featherweight.structured.optimizer import follow
+from featherweight.structured.optimizer import follow, forget
 from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import Floors
-from featherweight.structured.surgery import operate
+from featherweight.structured.surgery import Fitted, operate
 from featherweight.structured.target import Clock, Reached, Target
 from featherweight.structured.verify import check, disturbed
 
@@ -46,7 +50,8 @@ class Surgery:
         reached: the target: what was asked, what the selection predicted, and what the result has.
         difference: how far the cut network was from the zeroed one, over the largest output.
         frozen: dimensions that could not be cut, and why.
-        skipped: groups that were left alone on request.
+        skipped: groups and blocks that were left alone on request.
+        removed_blocks: blocks that were removed whole, the least important first.
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
@@ -58,6 +63,7 @@ class Surgery:
     difference: float
     frozen: tuple[Frozen, ...]
     skipped: tuple[str, ...]
+    removed_blocks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rows = [("parameters", *self.params), ("MACs", *self.macs), *self.widths]
@@ -68,7 +74,10 @@ class Surgery:
             f"{reached.target}: {reached.asked:.3g} at most was asked, {reached.predicted:.3g} predicted, "
             f"{reached.achieved:.3g} achieved"
         )
-        return "\n".join([aim, *lines, *(f"left alone on request: {name}" for name in self.skipped)])
+        removed = [f"removed whole: {name}" for name in self.removed_blocks]
+        return "\n".join(
+            [aim, *lines, *removed, *(f"left alone on request: {name}" for name in self.skipped)]
+        )
 
 
 def prune_structured(
@@ -89,12 +98,15 @@ def prune_structured(
     loss: Loss = F.cross_entropy,
     optimizer: Optimizer | None = None,
     seed: int = 0,
+    blocks: int | str = 0,
+    block_criterion: str | BlockImportance | None = None,
+    block_unit: str = "block",
 ) -> tuple[nn.Module, Surgery]:
-    """Remove the least important channels, heads and features of ``model``, and return what is left.
+    """Remove the least important channels, heads, features and blocks of ``model``, return what is left.
 
     The model is cut in place and returned where its class can stay. Where sizes are written into a forward,
     the model is left as it is, and its rewritten graph is returned. Either computes the same as the model
-    with what was removed set to zero: that is checked before anything is changed.
+    with what was removed set to zero, or bypassed: that is checked before it is returned.
 
     Args:
         model: any network that torch.export can trace.
@@ -103,17 +115,27 @@ def prune_structured(
         params: fraction of the parameters to keep at most.
         macs: fraction of the multiply-accumulates to keep at most.
         latency: fraction of the time of a forward pass to keep at most, measured with ``example_inputs`` and
-            the threads of this process. One of the four is given, 0 < it < 1.
+            the threads of this process. One of the four is given, 0 < it < 1; with a number of
+            ``blocks``, it may be none. All four are fractions of the network with all its blocks.
         clock: with ``latency``: ``(module) -> seconds`` of a forward pass, to measure it in another way.
         criterion: how much a unit matters: a name, or a callable as in structured.importance.
         scope: "global" ranks the units of all groups together, "group" cuts each group alike.
         skip: names or patterns of parameters and modules whose groups are left alone.
         min_keep: units that each group keeps at least.
         round_to: groups keep multiples of this many units.
-        data: batches ``(inputs, targets)`` for criteria that look at gradients.
+        data: batches ``(inputs, targets)`` for criteria that look at gradients or, several times, the loss.
         loss: ``(outputs, targets) -> scalar`` for those.
         optimizer: of the model's parameters: its state is cut too, and it goes on with what is returned.
         seed: seed of everything random.
+        blocks: how many residual blocks or transformer layers are removed whole before the width is cut to
+            what is left of the target. "auto": 0, 1, ... are tried, each with the width that reaches the
+            target, and the best is taken: that of the least loss on ``data``, or else with the outputs
+            nearest to the network's on the example inputs. "only": as many as reach the target; no width is
+            cut. A stage of several keeps one.
+        block_criterion: how much a block matters: "similarity" of its input and output, "loss" (by how much
+            the loss on ``data`` grows without it), or a callable as in structured.depth.importance. None:
+            "loss" with ``data``, else "similarity".
+        block_unit: "block": whole repeated modules; "branch": each residual branch, such as attention.
 
     Raises:
         SettingError: a setting is wrong, or the target cannot be reached; says how far it gets.
@@ -121,9 +143,83 @@ def prune_structured(
         ModelError: there is nothing to cut.
         SurgeryError: the cut network is not the same as the zeroed one; the model is not changed.
     """
-    target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
+    depth = Depth(blocks, block_criterion, block_unit)
+    given = {"keep": keep, "params": params, "macs": macs, "latency": latency}
+    unaimed = isinstance(blocks, int) and blocks > 0 and all(value is None for value in given.values())
+    target = None if unaimed else Target.of(**given)
+    if target is None and clock is not None:
+        raise SettingError("clock= measures latency; without latency= it would do nothing.")
+    if depth and isinstance(data, Iterator):
+        data = tuple(data)  # it is read several times
     how = Selecting(criterion, scope, skip, Floors(min_keep, round_to), data, loss, clock, seed)
-    return perform(model, example_inputs, choose(model, example_inputs, target, how), optimizer)
+    if target is not None and not depth:
+        return perform(model, example_inputs, choose(model, example_inputs, target, how), optimizer)
+    network = Network.of(model, example_inputs, how)
+    return _with_depth(network, target, decide(network, target, depth), optimizer)
+
+
+def _with_depth(
+    network: Network, target: Target | None, decision: Decision, optimizer: Optimizer | None
+) -> tuple[nn.Module, Surgery]:
+    """Remove blocks, then cut the width to what is left of the target; all or nothing."""
+    model, example = network.model, network.example
+    parameters = dict(model.named_parameters())
+    with without_blocks(network, decision) as removal:
+        if target is None:
+            result, cut, surgery = removal.model, network.whole.cut, _shallower(network, decision, removal)
+        else:
+            chosen = choose(removal.model, example, target, network.how, network.whole)
+            cut = chosen.cut
+            result, surgery = perform(removal.model, example, chosen)
+    if optimizer is not None:
+        follow(optimizer, parameters, result, cut)
+        forget(optimizer, result, parameters)
+    whole = network.whole.cut
+    return result, replace(
+        surgery,
+        attributes=None if removal.places is None else surgery.attributes,
+        params=(cost.params(whole), surgery.params[1]),
+        macs=(cost.macs(whole), surgery.macs[1]),
+        difference=max(removal.difference, surgery.difference),
+        skipped=(*decision.left_alone, *surgery.skipped),
+        removed_blocks=tuple(block.name for block in decision.blocks),
+    )
+
+
+@contextmanager
+def without_blocks(network: Network, decision: Decision) -> Generator[Removal]:
+    """Remove blocks and note it; they are put back if what follows fails."""
+    model, example = network.model, network.example
+    before = surgeries_of(model)
+    if not decision.blocks:
+        yield Removal(model, (), {}, 0.0)
+        return
+    removal = remove(model, network.tracing, decision.blocks, example)
+    remember(removal.model, (*before, Record.of_removal(removal.blocks, removal.places, example)))
+    try:
+        yield removal
+    except BaseException:
+        removal.undo()
+        remember(model, before)
+        raise
+
+
+def _shallower(network: Network, decision: Decision, removal: Removal) -> Surgery:
+    """Return what came of a removal of blocks alone."""
+    tracing = trace_axes(trace(removal.model, network.example))
+    now = Cut(tracing, ())
+    left = 1 - len(decision.blocks) / decision.found
+    return Surgery(
+        kept={},
+        attributes={},
+        widths=tuple((group.name, len(group), len(group)) for group in find_groups(tracing)),
+        params=(cost.params(now), cost.params(now)),
+        macs=(cost.macs(now), cost.macs(now)),
+        reached=Reached("blocks", left, left, left),
+        difference=removal.difference,
+        frozen=tracing.frozen,
+        skipped=(),
+    )
 
 
 def perform(
@@ -131,13 +227,16 @@ def perform(
 ) -> tuple[nn.Module, Surgery]:
     """Verify and do what was chosen; the model is not changed if it cannot be done."""
     cut, tracing = chosen.cut, chosen.cut.tracing
-    difference = _verified(model, cut, example)
     before, after = Cut(tracing, ()), cut
     parameters = dict(model.named_parameters())
-    fitted = operate(model, cut, example)
-    result = model if fitted is not None else as_module(cut, model, example)
-    record = Record.of(cut, None if fitted is None else fitted.attributes, example)
-    remember(result, (*surgeries_of(model), record))
+    if len(cut.removed):
+        difference = _verified(model, cut, example)
+        fitted = operate(model, cut, example)
+        result = model if fitted is not None else as_module(cut, model, example)
+        record = Record.of(cut, None if fitted is None else fitted.attributes, example)
+        remember(result, (*surgeries_of(model), record))
+    else:
+        difference, fitted, result = 0.0, Fitted({}, 0), model
     if optimizer is not None:
         follow(optimizer, parameters, result, cut)
     return result, Surgery(
@@ -158,7 +257,7 @@ def _verified(model: nn.Module, cut: Cut, example: Example) -> float:
     args, kwargs = as_arguments(example)
     with disturbed(model), evaluating(model):
         small = rewritten(cut)
-        found = check(cut, small, *args, **kwargs), check(cut, small, *_others(args), **_others(kwargs))
+        found = check(cut, small, *args, **kwargs), check(cut, small, *others(args), **others(kwargs))
     worst = max(found)
     if not worst < TOLERANCE:
         raise SurgeryError(
@@ -167,19 +266,6 @@ def _verified(model: nn.Module, cut: Cut, example: Example) -> float:
             f"be wrong: please report the network, and leave parts out with skip= until it fits."
         )
     return worst
-
-
-def _others(values: Any) -> Any:
-    """Return other inputs of the same sizes: noise for floats, the entries in another order for others."""
-
-    def other(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if value.is_floating_point():
-            return torch.randn_like(value)
-        return value.flatten()[torch.randperm(value.numel())].view(value.shape)
-
-    return tree_map(other, values)
 
 
 def _indices(kept: Kept) -> tuple[int, ...]:

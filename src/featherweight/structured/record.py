@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,26 @@ from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import ModelError
 from featherweight.structured.attributes import Attributes
 from featherweight.structured.cut import Cut, Kept
+from featherweight.structured.depth.blocks import Block
+from featherweight.structured.depth.skipped import Standing
 
 KEY = "featherweight.surgery"
 _ATTRIBUTE = "_featherweight_surgeries"
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A block that was removed.
+
+    Attributes:
+        name: of it.
+        whole: whether it was a whole module, or else a branch.
+        tensors: names of the parameters and buffers that only it used.
+    """
+
+    name: str
+    whole: bool
+    tensors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -29,18 +46,28 @@ class Record:
         attributes: what was set on which module; None where the rewritten graph was the result.
         example: sizes and types of the inputs that the network was traced with, as JSON values: a list of
             the positional and a mapping of the keyword arguments.
+        blocks: what was removed whole; nothing was cut in the same surgery then.
+        places: what stands where in its place, if the class stayed.
     """
 
     kept: Mapping[str, Mapping[int, Kept]]
     attributes: Attributes | None
     example: tuple[list[Any], dict[str, Any]]
+    blocks: tuple[Gone, ...] = ()
+    places: Mapping[str, Standing] = field(default_factory=dict[str, Standing])
 
     @classmethod
     def of(cls, cut: Cut, attributes: Attributes | None, example: Example) -> Record:
         """Return the record of ``cut``."""
-        args, kwargs = as_arguments(example)
-        specs = [_spec(value) for value in args], {name: _spec(value) for name, value in kwargs.items()}
-        return cls(cut.stored, attributes, specs)
+        return cls(cut.stored, attributes, _specs(example))
+
+    @classmethod
+    def of_removal(
+        cls, blocks: Sequence[Block], places: Mapping[str, Standing] | None, example: Example
+    ) -> Record:
+        """Return the record of the removal of ``blocks``; without ``places``, as a rewritten graph."""
+        gone = tuple(Gone(block.name, bool(block.module), tuple(sorted(block.tensors))) for block in blocks)
+        return cls({}, None if places is None else {}, _specs(example), gone, places or {})
 
     def inputs(self) -> Example:
         """Return inputs of the sizes and types that the network was traced with.
@@ -58,7 +85,11 @@ class Record:
             tensor: {str(dim): axes.setdefault(_bits(stay), len(axes)) for dim, stay in dims.items()}
             for tensor, dims in self.kept.items()
         }
-        return {"axes": list(axes), "kept": kept, "attributes": self.attributes, "example": self.example}
+        data = {"axes": list(axes), "kept": kept, "attributes": self.attributes, "example": self.example}
+        if not self.blocks:
+            return data
+        places = {path: standing.to_dict() for path, standing in self.places.items()}
+        return data | {"blocks": [asdict(block) for block in self.blocks], "places": places}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
@@ -74,7 +105,9 @@ class Record:
                 for path, values in data["attributes"].items()
             }
             args, kwargs = data["example"]
-            return cls(kept, attributes, (list(args), dict(kwargs)))
+            blocks = tuple(_gone(block) for block in data.get("blocks", []))
+            places = {path: Standing.from_dict(value) for path, value in data.get("places", {}).items()}
+            return cls(kept, attributes, (list(args), dict(kwargs)), blocks, places)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"The file's record of a surgery is damaged: {error!r}.") from error
 
@@ -110,6 +143,10 @@ def from_json(text: str) -> tuple[Record, ...]:
     return tuple(Record.from_dict(item) for item in data)  # pyright: ignore
 
 
+def _gone(data: Mapping[str, Any]) -> Gone:
+    return Gone(str(data["name"]), bool(data["whole"]), tuple(str(name) for name in data["tensors"]))
+
+
 def _bits(kept: Kept) -> str:
     return f"{len(kept)}:{np.packbits(kept).tobytes().hex()}"
 
@@ -120,6 +157,11 @@ def _from_bits(text: str) -> Kept:
     if not 0 <= len(bits) - int(size) < 8:
         raise ValueError(f"{len(bits)} bits for an axis of {size}")
     return bits[: int(size)]
+
+
+def _specs(example: Example) -> tuple[list[Any], dict[str, Any]]:
+    args, kwargs = as_arguments(example)
+    return [_spec(value) for value in args], {name: _spec(value) for name, value in kwargs.items()}
 
 
 def _spec(value: Any) -> Any:

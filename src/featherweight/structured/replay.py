@@ -9,6 +9,9 @@ from featherweight.errors import ModelError
 from featherweight.structured.attributes import set_attributes
 from featherweight.structured.axes import trace_axes
 from featherweight.structured.cut import cut_of
+from featherweight.structured.depth.blocks import find_branches, find_modules
+from featherweight.structured.depth.remove import without
+from featherweight.structured.depth.skipped import check_places, put
 from featherweight.structured.graph_module import as_module
 from featherweight.structured.record import Record
 from featherweight.structured.rewrite import shrink
@@ -21,6 +24,8 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
         ModelError: the class has changed since; the model is not changed.
         TraceError: the model cannot be traced any more.
     """
+    if record.blocks:
+        return _without_blocks(model, record)
     _check(model, record)
     if record.attributes is None:
         inputs = record.inputs()
@@ -29,6 +34,29 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
     shrink(model, record.kept)
     set_attributes(model, record.attributes)
     return model
+
+
+def _without_blocks(model: nn.Module, record: Record) -> nn.Module:
+    """Return ``model`` without the blocks that were removed: itself, or as a rewritten graph."""
+    if record.attributes is not None:
+        check_places(model, record.places)
+        put(model, record.places)
+        return model
+    inputs = record.inputs()
+    tracing = trace_axes(trace(model, inputs))
+    graph = tracing.graph
+    found = {(block.name, bool(block.module)): block for block in find_modules(model, graph)}
+    found |= {(block.name, bool(block.module)): block for block in find_branches(graph)}
+    for gone in record.blocks:
+        block = found.get((gone.name, gone.whole))
+        if block is None or block.tensors != frozenset(gone.tensors):
+            holds = "there is none" if block is None else f"here it holds {', '.join(sorted(block.tensors))}"
+            raise ModelError(
+                f"{type(model).__name__} is not what the surgery was done on: block {gone.name}, which held "
+                f"{', '.join(gone.tensors)}, was removed; {holds}. Make it with the class and the arguments "
+                f"of then. Nothing was changed."
+            )
+    return without(model, tracing, [found[gone.name, gone.whole] for gone in record.blocks], inputs)
 
 
 def _check(model: nn.Module, record: Record) -> None:

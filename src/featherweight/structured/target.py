@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -75,10 +76,30 @@ class Reached:
     achieved: float
 
 
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What fractions are fractions of: a network before anything was removed from it.
+
+    Attributes:
+        cut: of the network, that removes nothing.
+        units: how many units its groups have.
+    """
+
+    cut: Cut
+    units: int
+
+
 class Reaching:
     """Chooses the cut that reaches a target, and says how near the result came."""
 
-    def __init__(self, target: Target, ranking: Ranking, example: Example, clock: Clock | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        ranking: Ranking,
+        example: Example,
+        clock: Clock | None,
+        whole: Whole | None = None,
+    ) -> None:
         """Take what the cut is chosen from.
 
         Args:
@@ -86,6 +107,7 @@ class Reaching:
             ranking: the units in their order.
             example: inputs to measure on.
             clock: seconds of a forward pass of a module; None: they are measured here, on ``example``.
+            whole: what the target is a fraction of; None: the network of the ranking.
 
         Raises:
             SettingError: a clock, and a target that it has nothing to do with.
@@ -93,15 +115,16 @@ class Reaching:
         if clock is not None and target.name != "latency":
             raise SettingError(f"clock= measures latency; with {target} it would do nothing.")
         self.target, self.ranking, self.example, self.clock = target, ranking, example, clock
-        self.whole = Cut(ranking.tracing, ())
+        self.units = sum(len(group) for group in ranking.groups)
+        uncut = Whole(Cut(ranking.tracing, ()), self.units)
+        self.whole, self.whole_units = (whole or uncut).cut, (whole or uncut).units
         self._timed: dict[bytes, float] = {}  # fraction of the time that is left, by what goes
 
     def choose(self) -> Cut:
         """Return the cut that goes least far; raises SettingError if even the floors are above the target."""
         if self.target.name == "keep":
-            return self.ranking.cut(1 - self.target.fraction)
+            return self.ranking.cut(1 - self.target.fraction * self.whole_units / max(1, self.units))
         if self.target.name == "latency":
-            self._stopwatch = _Stopwatch(rewritten(self.whole), self.example, self.clock)
             return smallest_cut(
                 self.ranking, self.predicted, self.target.fraction, str(self.target), LATENCY_STEPS
             )
@@ -110,15 +133,23 @@ class Reaching:
             self.ranking, measure, self.target.fraction * measure(self.whole), str(self.target)
         )
 
+    @property
+    def is_met(self) -> bool:
+        """Whether nothing needs to be cut."""
+        return self.predicted(Cut(self.ranking.tracing, ())) <= self.target.fraction
+
     def predicted(self, cut: Cut) -> float:
         """Return the fraction that ``cut`` leaves."""
         if self.target.name == "keep":
-            units = sum(len(group) for group in self.ranking.groups)
-            return 1 - len(cut.removed) / units
+            return (self.units - len(cut.removed)) / max(1, self.whole_units)
         if self.target.name == "latency":
             return self._relative_time(cut)
         measure = {"params": cost.params, "macs": cost.macs}[self.target.name]
         return measure(cut) / measure(self.whole)
+
+    @cached_property
+    def _stopwatch(self) -> _Stopwatch:
+        return _Stopwatch(rewritten(self.whole), self.example, self.clock)
 
     def _relative_time(self, cut: Cut) -> float:
         key = cut.removed.tobytes()
