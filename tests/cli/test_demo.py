@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 import featherweight as fw
 from featherweight.artifact import inspect
 from featherweight.cli import app
-from featherweight.cli.demo import flow, methods, subject
+from featherweight.cli.demo import flow, methods, narrowing, subject
 from featherweight.cli.reload import difference
 from featherweight.errors import DataError
 from featherweight.zoo import Splits, load_data
@@ -25,6 +25,7 @@ from featherweight.zoo._registry import data_sets
 KEYS = {
     "network", "data", "dense_accuracy", "pruned_accuracy", "oneshot_accuracy", "random_accuracy", "sparsity",
     "params", "nonzero", "bytes_dense", "bytes_compact", "compact_file", "test_examples",
+    "structured_accuracy", "structured_macs_ratio",
 }  # fmt: skip
 WORDS = [
     "demo",
@@ -52,6 +53,7 @@ def use_few(patch):
     patch.setattr(data_sets, "_entries", data_sets._entries | {"digits": lambda: small})
     patch.setattr(subject, "SHOWN", 3 * 256)
     patch.setattr(methods, "LEVELS", (0.5,))
+    patch.setattr(narrowing, "SECONDS", 0.05)
     return small
 
 
@@ -120,6 +122,30 @@ def test_the_figures_are_those_of_the_file(done):
     for row in done.record["histograms"]:
         assert sum(row["after"]) == layers[row["name"]]
     assert inspect(done.compact).metadata["network"] == "small_cnn"
+
+
+def test_the_network_with_channels_removed_is_that_of_its_file(done):
+    record = done.record
+    small = fw.load(done.folder / record["structured_file"], into=fw.zoo.build("small_cnn"))
+    assert fw.evaluate(small, done.splits.test.loader(500)) == record["structured_accuracy"]
+    assert fw.count_params(small, nonzero=False) == record["structured_params"] < record["params"] / 3
+    assert record["structured_macs_ratio"] <= narrowing.MACS
+    before, after = record["structured_times"]
+    assert record["structured_speedup"] == before["median"] / after["median"]
+    widths = {row["name"]: row["after"] for row in record["widths"]}
+    assert widths == {name: len(p) for name, p in small.named_parameters() if p.ndim > 1}
+
+
+def test_structured_pruning_that_cuts_nothing_fails(invoke, folder, few, monkeypatch):
+    monkeypatch.setattr(
+        narrowing,
+        "progressive_prune_structured",
+        lambda model, *args, **settings: (copy.deepcopy(model), ()),
+    )
+    result = invoke(*WORDS)
+    assert result.exit_code == 1
+    assert "Check failed: after structured pruning" in result.stderr
+    assert not (folder / "a.json").exists()
 
 
 def test_the_curves_say_what_they_are(done):

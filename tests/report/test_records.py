@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 
 from featherweight.errors import ArtifactError, SettingError
-from featherweight.report import Curve, DemoRecord, Histogram, LayerSparsity, PruneRecord
+from featherweight.report import (
+    Curve,
+    DemoRecord,
+    Histogram,
+    LayerSparsity,
+    Milliseconds,
+    PruneRecord,
+    Width,
+)
 
 
 def test_json_there_and_back(made):
@@ -36,6 +44,8 @@ def test_json_of_a_value_out_of_range_is_refused(made):
         ({"dense_accuracy": 93.0}, "dense_accuracy is a fraction"),
         ({"random_accuracy": float("nan")}, "random_accuracy is a fraction"),
         ({"nonzero": 390_891}, "more than the 390,890 parameters"),
+        ({"structured_macs_ratio": 1.2}, "structured_macs_ratio is a fraction"),
+        ({"structured_params": 390_891}, "more than the 390,890 parameters"),
         ({"bytes_compact": 0}, "bytes_compact is a whole number of at least 1"),
     ],
 )
@@ -52,6 +62,9 @@ def test_what_a_demo_cannot_be(made, changes, says):
         lambda: LayerSparsity("l", 10, 11),
         lambda: Histogram("h", (0.0, 1.0), (1,), (1, 2)),
         lambda: Histogram("h", (1.0, 0.0), (1,), (1,)),
+        lambda: Width("w", 10, 11),
+        lambda: Milliseconds(1.0, 2.0, 3.0, 5),
+        lambda: Milliseconds(0.0, 0.0, 3.0, 5),
     ],
 )
 def test_what_a_piece_cannot_be(make):

@@ -6,7 +6,7 @@ brings, and import them when they are first called.
 
 from featherweight.report.comparison import demo_table
 from featherweight.report.html import demo_page, write_page
-from featherweight.report.pieces import CodingBytes, Curve, Histogram, LayerSparsity
+from featherweight.report.pieces import CodingBytes, Curve, Histogram, LayerSparsity, Milliseconds, Width
 from featherweight.report.pruning import PruneRecord, prune_table
 from featherweight.report.records import DemoRecord
 from featherweight.report.tensors import InspectRow, tensor_table
@@ -18,7 +18,9 @@ __all__ = [
     "Histogram",
     "InspectRow",
     "LayerSparsity",
+    "Milliseconds",
     "PruneRecord",
+    "Width",
     "demo_page",
     "demo_table",
     "prune_table",

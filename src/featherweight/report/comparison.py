@@ -28,9 +28,9 @@ class Line:
 _PRUNED = "accuracy, fine-tuned while pruned"
 
 
-def comparison(record: DemoRecord) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-    """Return the lines on size, and those on accuracy."""
-    return _size_lines(record), _accuracy_lines(record)
+def comparison(record: DemoRecord) -> tuple[tuple[Line, ...], ...]:
+    """Return the lines on size, those on accuracy, and those on the network with channels removed."""
+    return _size_lines(record), _accuracy_lines(record), _structured_lines(record)
 
 
 def demo_table(record: DemoRecord) -> Table:
@@ -69,6 +69,36 @@ def _size_lines(record: DemoRecord) -> tuple[Line, ...]:
     )
 
 
+def _structured_lines(record: DemoRecord) -> tuple[Line, ...]:
+    params, left = record.params, record.structured_params
+    before, after = record.structured_times
+    ratio, bytes_ = record.structured_macs_ratio, record.structured_bytes
+    dense, accuracy = record.dense_accuracy, record.structured_accuracy
+    repeats = f"batch 1, medians of {after.repeats} passes in turns"
+    return (
+        Line("channels removed: parameters", f"{params:,}", f"{left:,}", fewer(params, left, "parameters")),
+        Line("channels removed: MACs", "100%", percent(ratio), fewer(1, ratio, "MACs")),
+        Line(
+            "channels removed: milliseconds",
+            str(before),
+            str(after),
+            f"{record.structured_speedup:.1f}x faster in PyTorch ({repeats})",
+        ),
+        Line(
+            "channels removed: bytes",
+            f"{record.bytes_dense:,}",
+            f"{bytes_:,}",
+            _bytes(record.bytes_dense, bytes_, "fp32, lossless"),
+        ),
+        Line("channels removed: accuracy", percent(dense), percent(accuracy), _change(record, accuracy)),
+    )
+
+
+def _change(record: DemoRecord, after: float) -> str:
+    change = points(record.dense_accuracy, after)
+    return f"{change} of accuracy on {record.test_examples:,} test images"
+
+
 def _nonzero(record: DemoRecord) -> str:
     return fewer(record.params, record.nonzero, "nonzero parameters")
 
@@ -90,7 +120,7 @@ def _accuracy_lines(record: DemoRecord) -> tuple[Line, ...]:
             what,
             percent(dense),
             percent(after),
-            f"{points(dense, after)} of accuracy on {record.test_examples:,} test images",
+            _change(record, after),
             what == _PRUNED,
         )
         for what, after in named.items()

@@ -105,3 +105,46 @@ class CodingBytes:
 
     def __post_init__(self) -> None:
         _check.count(f"bytes of coding {self.name!r}", self.bytes)
+
+
+@dataclass(frozen=True)
+class Width:
+    """How many channels (heads, features) a layer had ``before`` and has ``after`` structured pruning.
+
+    Raises:
+        SettingError: there are more after than before.
+    """
+
+    name: str
+    before: int
+    after: int
+
+    def __post_init__(self) -> None:
+        _check.count(f"width of {self.name!r} before", self.before, 1)
+        _check.count(f"width of {self.name!r} after", self.after)
+        if self.after > self.before:
+            raise SettingError(f"{self.name!r} has {self.after:,} of only {self.before:,} channels left.")
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """Time of a forward pass: median and quartiles of ``repeats`` passes.
+
+    Raises:
+        SettingError: one is not above 0, or they are out of order.
+    """
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.median <= self.high:
+            raise SettingError(
+                f"Quartiles of a time rise from above 0, got {self.low}, {self.median} and {self.high} ms."
+            )
+        _check.count("repeats of a time", self.repeats, 1)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ms"

@@ -7,13 +7,22 @@ from typing import Any
 
 from featherweight.errors import ArtifactError, SettingError
 from featherweight.report import _check
-from featherweight.report.pieces import CodingBytes, Curve, Histogram, LayerSparsity
+from featherweight.report.pieces import (
+    CodingBytes,
+    Curve,
+    Histogram,
+    LayerSparsity,
+    Milliseconds,
+    Width,
+)
 
 _PIECES: dict[str, Any] = {
     "curves": Curve,
     "layers": LayerSparsity,
     "histograms": Histogram,
     "codings": CodingBytes,
+    "widths": Width,
+    "structured_times": Milliseconds,
 }
 
 
@@ -38,8 +47,16 @@ class DemoRecord:
         test_examples: in the test split.
         validation_examples: in the validation split, on which every choice was made.
         bytes_compact_fp16: of the compact file with fp16 values.
+        structured_accuracy: with channels removed and fine-tuned, on the test split, 0..1.
+        structured_params: parameters of that network.
+        structured_macs_ratio: fraction of the multiply-accumulates that it has left, 0..1.
+        structured_speedup: how many times faster it is at batch 1: the quotient of the two medians.
+        structured_bytes: of its compact file, fp32.
+        structured_file: path of that file.
+        structured_times: of a forward pass at batch 1 before and after, measured in turns.
+        widths: outputs of each layer before and after.
         seconds: wall-clock seconds by phase.
-        epochs: of fine-tuning.
+        epochs: of fine-tuning, of either pruning.
         seed: of everything random.
         machine: processor, threads, versions.
         identical_predictions: whether a fresh process predicts the same from the compact file.
@@ -68,6 +85,14 @@ class DemoRecord:
     test_examples: int
     validation_examples: int
     bytes_compact_fp16: int
+    structured_accuracy: float
+    structured_params: int
+    structured_macs_ratio: float
+    structured_speedup: float
+    structured_bytes: int
+    structured_file: str
+    structured_times: tuple[Milliseconds, ...]
+    widths: tuple[Width, ...]
     seconds: dict[str, float]
     epochs: int
     seed: int
@@ -79,15 +104,20 @@ class DemoRecord:
     codings: tuple[CodingBytes, ...]
 
     def __post_init__(self) -> None:
-        for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned"):
+        for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned", "structured"):
             _check.fraction(f"{name}_accuracy", getattr(self, f"{name}_accuracy"))
-        _check.fraction("sparsity", self.sparsity)
+        for name in ("sparsity", "structured_macs_ratio"):
+            _check.fraction(name, getattr(self, name))
         for name in ("params", "bytes_dense", "bytes_compact", "bytes_compact_fp16", "test_examples"):
             _check.count(name, getattr(self, name), 1)
+        for name in ("structured_params", "structured_bytes"):
+            _check.count(name, getattr(self, name), 1)
+        _check.same_length("times before and after", 2, len(self.structured_times))
         for name in ("nonzero", "validation_examples", "epochs"):
             _check.count(name, getattr(self, name))
-        if self.nonzero > self.params:
-            raise SettingError(f"nonzero is {self.nonzero:,}, more than the {self.params:,} parameters.")
+        for name in ("nonzero", "structured_params"):
+            if (value := getattr(self, name)) > self.params:
+                raise SettingError(f"{name} is {value:,}, more than the {self.params:,} parameters.")
 
     def to_json(self) -> str:
         """Return everything as a JSON object."""

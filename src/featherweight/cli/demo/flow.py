@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featherweight.artifact import WriteReport
-from featherweight.cli.demo import methods, pictures
+from featherweight.cli.demo import methods, narrowing, pictures
 from featherweight.cli.demo.clock import Clock
 from featherweight.cli.demo.fresh import differs_in_fresh_process, write_predictions
 from featherweight.cli.demo.subject import Subject, make_subject
@@ -24,6 +24,7 @@ from featherweight.training import TrainingSettings
 
 COMPARED = 1_000  # test images whose predictions the fresh process compares
 PRUNING = "prune progressively while fine-tuning"
+NARROWING = "remove channels, fine-tune, time"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Saved:
 
     fp32: WriteReport
     fp16: WriteReport
+    structured: WriteReport
     difference: str | None
 
 
@@ -84,16 +86,18 @@ def run_demo(request: Request) -> DemoRecord:
     with clock.phase(PRUNING):
         pruned = methods.prune_progressively(subject, sparsity, request.epochs, seed, request.runs)
     clock.at_least(PRUNING, sum(epoch["seconds"] for epoch in pruned.epochs))
+    with clock.phase(NARROWING):
+        narrowed = narrowing.narrow(subject, request.epochs, seed, request.runs)
     with clock.phase("save, and reload in a fresh process"):
-        saved = _save(subject, pruned.model, request.out)
+        saved = _save(subject, pruned.model, narrowed.model, request.out)
     with clock.phase("accuracy on the test images"):
-        accuracy = _test_accuracy(subject, pruned.model, sparsity, seed)
+        accuracy = _test_accuracy(subject, pruned.model, narrowed.model, sparsity, seed)
     with clock.phase("accuracy on the validation images at each sparsity"):
         curves = methods.curves(subject, pruned, sparsity, seed)
-    record = _record(request, subject, profiled, pruned.model, saved, accuracy, curves, clock)
+    record = _record(request, subject, profiled, pruned.model, narrowed, saved, accuracy, curves, clock)
     _finish(record, request, clock)
     if saved.difference:
-        raise CheckFailed(f"{saved.fp32.path} in a fresh process: {saved.difference}.")
+        raise CheckFailed(f"In a fresh process: {saved.difference}.")
     return record
 
 
@@ -105,20 +109,31 @@ def _profile(subject: Subject) -> Profile:
     return profiled
 
 
-def _save(subject: Subject, model: nn.Module, out: Path) -> Saved:
-    fp32 = save(model, out / "compact.safetensors", metadata=subject.metadata)
-    fp16 = save(model, out / "compact-fp16.safetensors", values="fp16", metadata=subject.metadata)
+def _save(subject: Subject, pruned: nn.Module, narrowed: nn.Module, out: Path) -> Saved:
+    fp32 = save(pruned, out / "compact.safetensors", metadata=subject.metadata)
+    fp16 = save(pruned, out / "compact-fp16.safetensors", values="fp16", metadata=subject.metadata)
+    structured = save(narrowed, out / "structured.safetensors", metadata=subject.metadata)
+    differences = [_difference(subject, pruned, fp32.path), _difference(subject, narrowed, structured.path)]
+    return Saved(fp32, fp16, structured, "; ".join(filter(None, differences)) or None)
+
+
+def _difference(subject: Subject, model: nn.Module, path: Path) -> str | None:
+    """Return how the network in ``path`` predicts otherwise in a fresh process; None where it does not."""
     images, _ = subject.splits.test.__getitems__(range(min(COMPARED, len(subject.splits.test))))
-    predictions = out / "predictions.safetensors"
+    predictions = path.with_name("predictions.safetensors")
     write_predictions(model, images, predictions)
-    return Saved(fp32, fp16, differs_in_fresh_process(fp32.path, predictions))
+    found = differs_in_fresh_process(path, predictions)
+    return found and f"{path}: {found}"
 
 
-def _test_accuracy(subject: Subject, pruned: nn.Module, sparsity: float, seed: int) -> dict[str, float]:
-    """Return the four figures of the table; each reads the test images once."""
+def _test_accuracy(
+    subject: Subject, pruned: nn.Module, narrowed: nn.Module, sparsity: float, seed: int
+) -> dict[str, float]:
+    """Return the five figures of the table; each reads the test images once."""
     models = {
         "dense": subject.model,
         "pruned": pruned,
+        "structured": narrowed,
         "oneshot": methods.prune_at_once(subject.model, sparsity, "magnitude", seed),
         "random": methods.prune_at_once(subject.model, sparsity, "random", seed),
     }
@@ -130,6 +145,7 @@ def _record(  # noqa: PLR0917 - one argument a step
     subject: Subject,
     profiled: Profile,
     pruned: nn.Module,
+    narrowed: narrowing.Narrowed,
     saved: Saved,
     accuracy: dict[str, float],
     curves: tuple[methods.Curve, ...],
@@ -152,6 +168,14 @@ def _record(  # noqa: PLR0917 - one argument a step
         test_examples=len(subject.splits.test),
         validation_examples=len(subject.splits.validation),
         bytes_compact_fp16=saved.fp16.file_bytes,
+        structured_accuracy=accuracy["structured"],
+        structured_params=count_params(narrowed.model, nonzero=False),
+        structured_macs_ratio=narrowed.macs_ratio,
+        structured_speedup=narrowed.speedup,
+        structured_bytes=saved.structured.file_bytes,
+        structured_file=str(saved.structured.path),
+        structured_times=narrowed.times,
+        widths=narrowed.widths,
         seconds={**clock.seconds, "total": clock.total},
         epochs=request.epochs,
         seed=request.seed,
@@ -172,8 +196,9 @@ def _finish(record: DemoRecord, request: Request, clock: Clock) -> None:
     show(demo_table(record))
     if record.identical_predictions:
         count = min(COMPARED, record.test_examples)
-        say(f"A fresh process predicts the same from the compact file: {count:,} test images, bit for bit.")
-    say(f"compact file  {record.compact_file}\npage          {page}\ntotal         {clock.total:.0f} s")
+        say(f"A fresh process predicts the same from both files: {count:,} test images, bit for bit.")
+    say(f"compact file  {record.compact_file}\nfewer channels {record.structured_file}")
+    say(f"page          {page}\ntotal         {clock.total:.0f} s")
     write_json(request.json, record.to_json())
     if request.json is not None:
         remark(f"record        {request.json}")

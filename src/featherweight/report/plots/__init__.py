@@ -4,5 +4,6 @@ from featherweight.report.plots.accuracy import accuracy_against_weights
 from featherweight.report.plots.codings import bytes_by_coding
 from featherweight.report.plots.histograms import weight_histograms
 from featherweight.report.plots.layers import layer_sparsity
+from featherweight.report.plots.widths import widths
 
-__all__ = ["accuracy_against_weights", "bytes_by_coding", "layer_sparsity", "weight_histograms"]
+__all__ = ["accuracy_against_weights", "bytes_by_coding", "layer_sparsity", "weight_histograms", "widths"]
