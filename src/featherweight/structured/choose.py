@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from featherweight.core.skip import match_skip
 from featherweight.core.trace import Example, as_arguments, evaluating, trace
 from featherweight.errors import ModelError, SettingError
-from featherweight.structured.axes import Frozen, trace_axes
+from featherweight.structured.axes import Frozen, Tracing, trace_axes
 from featherweight.structured.cut import Cut, cut_of
 from featherweight.structured.groups import Group, find_groups
 from featherweight.structured.importance import Context, Importance, importances
@@ -106,14 +106,19 @@ def choose(
             return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
     if not groups:
         raise ModelError(_nothing_to_cut(tracing.frozen, left_alone))
+    ranking = rank(model, tracing, groups, how)
+    reaching = Reaching(target, ranking, example, how.clock, whole)
+    cut = reaching.choose()
+    return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
+
+
+def rank(model: nn.Module, tracing: Tracing, groups: Sequence[Group], how: Selecting) -> Ranking:
+    """Return the units of ``groups`` with their importance."""
     context = Context(
         model, dict(model.named_parameters()), lambda: _gradients(model, how.data, how.loss), how.seed
     )
     scores = [how.importance(group, context) for group in groups]
-    ranking = Ranking(tracing, groups, scores, how.scope, how.floors)
-    reaching = Reaching(target, ranking, example, how.clock, whole)
-    cut = reaching.choose()
-    return Choice(cut, every, left_alone, reaching, reaching.predicted(cut))
+    return Ranking(tracing, groups, scores, how.scope, how.floors)
 
 
 def skipped_groups(model: nn.Module, groups: Sequence[Group], skip: Sequence[str]) -> tuple[str, ...]:
