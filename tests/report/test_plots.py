@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from featherweight.report import CodingBytes, Curve, Histogram, LayerSparsity, plots
-from featherweight.report.plots.accuracy import _spread
+from featherweight.report.plots._canvas import spread
 
 UGLY = "<b>&$x^$</b> \x00\n\u4e2d"
 TINY = [Histogram(f"h{i}", (0.0, 1.0), (9,), (1,)) for i in range(14)]
@@ -56,6 +56,6 @@ def test_what_the_pictures_say():
 
 
 def test_labels_are_apart_and_in_order():
-    placed = _spread([0.5, 0.1, 0.1, 0.95])
+    placed = spread([0.5, 0.1, 0.1, 0.95], 0.17)
     assert placed[1] < placed[2] < placed[0] < placed[3] <= 0.97
     assert min(b - a for a, b in zip(sorted(placed), sorted(placed)[1:], strict=False)) > 0.16

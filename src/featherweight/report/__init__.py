@@ -5,25 +5,44 @@ brings, and import them when they are first called.
 """
 
 from featherweight.report.comparison import demo_table
-from featherweight.report.html import demo_page, write_page
-from featherweight.report.pieces import CodingBytes, Curve, Histogram, LayerSparsity, Milliseconds, Width
+from featherweight.report.html import demo_page, write_html, write_page
+from featherweight.report.narrowing import StructuredRecord, structured_tables
+from featherweight.report.pieces import (
+    CodingBytes,
+    Curve,
+    CutStep,
+    Histogram,
+    LayerSparsity,
+    Milliseconds,
+    Width,
+    WidthCurve,
+)
 from featherweight.report.pruning import PruneRecord, prune_table
 from featherweight.report.records import DemoRecord
+from featherweight.report.structured_pages import SensitivityRecord, sensitivity_page, structured_page
 from featherweight.report.tensors import InspectRow, tensor_table
 
 __all__ = [
     "CodingBytes",
     "Curve",
+    "CutStep",
     "DemoRecord",
     "Histogram",
     "InspectRow",
     "LayerSparsity",
     "Milliseconds",
     "PruneRecord",
+    "SensitivityRecord",
+    "StructuredRecord",
     "Width",
+    "WidthCurve",
     "demo_page",
     "demo_table",
     "prune_table",
+    "sensitivity_page",
+    "structured_page",
+    "structured_tables",
     "tensor_table",
+    "write_html",
     "write_page",
 ]

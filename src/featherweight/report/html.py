@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from featherweight import __version__
 from featherweight.artifact.atomic import replacing
@@ -26,20 +27,13 @@ def demo_page(record: DemoRecord) -> str:
     Raises:
         ModuleNotFoundError: they are not installed; ``featherweight[torch]`` brings them.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Pictures are SVG of our own making, escaped by matplotlib, and go in as they are; all else is escaped.
-    environment = Environment(
-        loader=PackageLoader("featherweight.report", "templates"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters["percent"] = percent
-    return environment.get_template("demo.html").render(
+    return render(
+        "demo.html",
+        _pictures(record),
         record=record,
-        version=__version__,
         headlines=headlines(record),
         sections=comparison(record),
         check=check_line(record),
-        pictures={name: themed(svg) for name, svg in _pictures(record).items()},
     )
 
 
@@ -49,9 +43,34 @@ def write_page(record: DemoRecord, path: str | os.PathLike[str]) -> None:
     Raises:
         ArtifactError: it cannot be written there.
     """
-    page = demo_page(record)
+    write_html(demo_page(record), path)
+
+
+def write_html(page: str, path: str | os.PathLike[str]) -> None:
+    """Write a page to ``path``, whole or not at all.
+
+    Raises:
+        ArtifactError: it cannot be written there.
+    """
     with replacing(path, "w") as file:
         file.write(page)
+
+
+def render(template: str, pictures: dict[str, str], **values: Any) -> str:
+    """Return the page that ``template`` makes of pictures (SVG) and values; needs jinja2.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; ``featherweight[torch]`` brings it.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Pictures are SVG of our own making, escaped by matplotlib, and go in as they are; all else is escaped.
+    environment = Environment(
+        loader=PackageLoader("featherweight.report", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["percent"] = percent
+    themed_pictures = {name: themed(svg) for name, svg in pictures.items()}
+    return environment.get_template(template).render(version=__version__, pictures=themed_pictures, **values)
 
 
 def headlines(record: DemoRecord) -> list[tuple[str, str]]:

@@ -148,3 +148,57 @@ class Milliseconds:
 
     def __str__(self) -> str:
         return f"{self.median:.3g} ms"
+
+
+@dataclass(frozen=True)
+class CutStep:
+    """One cut of a stepwise pruning, and the fine-tuning after it.
+
+    Attributes:
+        left: fraction of the target's quantity that is left of the first network, 0..1.
+        params: parameters left.
+        macs: multiply-accumulates left.
+        cut: accuracy on the validation split after the cut, batch norm estimated anew, 0..1.
+        tuned: the same after fine-tuning.
+
+    Raises:
+        SettingError: a fraction is not in 0..1, or a count is negative.
+    """
+
+    left: float
+    params: int
+    macs: int
+    cut: float
+    tuned: float
+
+    def __post_init__(self) -> None:
+        for name in ("cut", "tuned"):
+            _check.fraction(f"accuracy {name} of a step", getattr(self, name))
+        for name in ("params", "macs"):
+            _check.count(f"{name} of a step", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class WidthCurve:
+    """Score of a network with only the group ``name`` cut, against the fraction of it that was kept.
+
+    Attributes:
+        name: of the group.
+        units: that it has whole.
+        kept: fraction of them that stayed, 0..1, a point each.
+        scores: as many.
+
+    Raises:
+        SettingError: a fraction is not in 0..1, or the points are not as many.
+    """
+
+    name: str
+    units: int
+    kept: tuple[float, ...]
+    scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check.same_length(f"kept and scores of group {self.name!r}", len(self.kept), len(self.scores))
+        _check.count(f"units of group {self.name!r}", self.units, 1)
+        for value in self.kept:
+            _check.fraction(f"kept of group {self.name!r}", value)

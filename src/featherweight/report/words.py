@@ -26,6 +26,11 @@ def fewer(before: float, after: float, what: str) -> str:
     )
 
 
+def faster(before: float, after: float) -> str:
+    """Return such as "2.31x faster", of two times; "1.10x slower" where ``after`` takes longer."""
+    return f"{before / after:.2f}x faster" if after <= before else f"{after / before:.2f}x slower"
+
+
 def percent(fraction: float, digits: int = 2) -> str:
     """Return a fraction in 0..1 as "93.12%"."""
     return f"{100 * fraction:.{digits}f}%"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,6 +91,22 @@ def beside(axes: Axes, length: float, place: float, words: str, size: float) -> 
 def say_nothing(figure: Figure, words: str) -> None:
     """Draw ``words`` where there is nothing to draw."""
     figure.text(0.5, 0.5, words, ha="center", va="center")
+
+
+def spread(heights: Sequence[float], label: float) -> list[float]:
+    """Return heights (0..1) moved apart so that labels do not cover each other, in the same order."""
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    placed: list[float] = []
+    for place in order:
+        lowest = placed[-1] + label if placed else 0.04
+        placed.append(max(heights[place], lowest))
+    over = max(0.0, placed[-1] - 0.97)
+    while over > 0 and placed:  # too high: push down from the top, as far as there is room
+        placed[-1] -= over
+        for index in range(len(placed) - 2, -1, -1):
+            placed[index] = min(placed[index], placed[index + 1] - label)
+        over = 0
+    return [placed[order.index(place)] for place in range(len(heights))]
 
 
 def _for_a_page(svg: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featherweight.report.pieces import Curve
-from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing
+from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing, spread
 from featherweight.report.words import percent, shortened
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _labels(axes: Axes, curves: Sequence[Curve], nothing: float) -> None:
     """Write each curve's name to the right of the axes, at its last point's height where there is room."""
     low, high = axes.get_ylim()
     ends = [(_points(curve, nothing)[0][-1], _points(curve, nothing)[1][-1]) for curve in curves]
-    heights = _spread([(y - low) / (high - low) for _, y in ends])
+    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
     for curve, end, height, colour in zip(curves, ends, heights, itertools.cycle(COLOURS), strict=False):
         lines = textwrap.wrap(shortened(curve.label, 60), 24, break_on_hyphens=False)
         last = f"{percent(end[1] / 100, 1)} at {100 * min(curve.kept):.3g}% of weights"
@@ -96,19 +96,3 @@ def _labels(axes: Axes, curves: Sequence[Curve], nothing: float) -> None:
             color=colour,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
         )
-
-
-def _spread(heights: Sequence[float]) -> list[float]:
-    """Return heights (0..1) moved apart so that labels do not cover each other, in the same order."""
-    order = sorted(range(len(heights)), key=lambda place: heights[place])
-    placed: list[float] = []
-    for place in order:
-        lowest = placed[-1] + _LABEL if placed else 0.04
-        placed.append(max(heights[place], lowest))
-    over = max(0.0, placed[-1] - 0.97)
-    while over > 0 and placed:  # too high: push down from the top, as far as there is room
-        placed[-1] -= over
-        for index in range(len(placed) - 2, -1, -1):
-            placed[index] = min(placed[index], placed[index + 1] - _LABEL)
-        over = 0
-    return [placed[order.index(place)] for place in range(len(heights))]

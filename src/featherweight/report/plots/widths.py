@@ -16,16 +16,18 @@ MOST = 80  # rows
 ROOMY = 20  # rows that are drawn large
 
 
-def widths(rows: Sequence[Width]) -> str:
+def widths(rows: Sequence[Width], what: str = "outputs of the layer") -> str:
     """Draw the channels of each layer or group before (outline) and after (bar) structured pruning, as SVG.
 
-    Of more than 80 rows the first 80 are drawn.
+    Args:
+        rows: from input to output; of more than 80 the first 80 are drawn.
+        what: what a width counts.
     """
     height = 0.9 + (0.3 if len(rows) <= ROOMY else 0.21) * max(len(rows[:MOST]), 2)
-    return picture("widths", height, lambda figure: _draw(figure, rows))
+    return picture("widths", height, lambda figure: _draw(figure, rows, what))
 
 
-def _draw(figure: Figure, rows: Sequence[Width]) -> None:
+def _draw(figure: Figure, rows: Sequence[Width], what: str) -> None:
     if not rows:
         return say_nothing(figure, "No layer got narrower.")
     shown, size = rows[:MOST], 9 if len(rows) <= ROOMY else 8
@@ -39,5 +41,5 @@ def _draw(figure: Figure, rows: Sequence[Width]) -> None:
     axes.set_yticks(places, [shortened(row.name, 34) for row in shown], fontsize=size)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1.22 * max(row.before for row in shown))  # room for the words
-    more = f"; the first {MOST} of {len(rows)} layers" if len(rows) > MOST else ""
-    axes.set_xlabel(f"outputs of the layer{more}")
+    more = f"; the first {MOST} of {len(rows)}" if len(rows) > MOST else ""
+    axes.set_xlabel(f"{what}{more}")

@@ -1,0 +1,87 @@
+"""Accuracy against the width of each group, all others whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from featherweight.report.pieces import WidthCurve
+from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing, spread
+from featherweight.report.words import shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELLED = len(COLOURS)  # curves with a colour and a name; the others are grey
+_MARKERS = "osD^vP"
+_LABEL = 0.1  # height of a label, as a fraction of the axes
+_BACKGROUND = "#7d8590"
+
+
+def sensitivity(curves: Sequence[WidthCurve], whole: float, metric: str = "accuracy") -> str:
+    """Draw a curve a group, from whole to narrow, as SVG; the six that fall most have a name and a colour.
+
+    Args:
+        curves: of all groups.
+        whole: score of the network with all groups whole, where every curve begins.
+        metric: what a score is; "accuracy" is drawn in %.
+    """
+    drawn = [curve for curve in curves if curve.kept]
+    return picture("sensitivity", 4.3, lambda figure: _draw(figure, drawn, whole, metric))
+
+
+def _draw(figure: Figure, curves: Sequence[WidthCurve], whole: float, metric: str) -> None:
+    if not curves:
+        return say_nothing(figure, "No group was cut.")
+    axes = axes_of(figure)
+    scale = 100 if metric == "accuracy" else 1
+    order = sorted(curves, key=lambda curve: sum(curve.scores) / len(curve.scores))
+    worst, others = order[:LABELLED], order[LABELLED:]
+    for curve in others:
+        axes.plot(*_points(curve, whole, scale), color=_BACKGROUND, linewidth=1, alpha=0.45, zorder=2)
+    for curve, colour, marker in zip(worst, COLOURS, _MARKERS, strict=False):
+        axes.plot(*_points(curve, whole, scale), color=colour, marker=marker, markersize=5, linewidth=2)
+    _axes(axes, curves, [scale * whole, *(scale * score for curve in curves for score in curve.scores)])
+    axes.axhline(scale * whole, color=INK, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
+    axes.set_ylabel("accuracy (%)" if scale == 100 else metric)
+    if others:
+        axes.set_title(f"grey: the other {len(others)} groups, which fall less", loc="left", fontsize=9)
+    _labels(axes, worst, scale)
+
+
+def _points(curve: WidthCurve, whole: float, scale: float) -> tuple[list[float], list[float]]:
+    """Return fractions kept (%) and scores, from the whole group to the narrowest."""
+    points = sorted(zip(curve.kept, curve.scores, strict=True), reverse=True)
+    return [100, *(100 * kept for kept, _ in points)], [
+        scale * whole,
+        *(scale * score for _, score in points),
+    ]
+
+
+def _axes(axes: Axes, curves: Sequence[WidthCurve], scores: Sequence[float]) -> None:
+    low, high = min(scores), max(scores)
+    room = 0.05 * (high - low) or 1.0
+    axes.set_ylim(max(low - room, 0) if low >= 0 else low - room, high + room)
+    narrowest = 100 * min(min(curve.kept) for curve in curves)
+    axes.set_xlim(103, math.floor(narrowest) - 2)
+    axes.set_xlabel("units of the group that are kept (%), all other groups whole")
+
+
+def _labels(axes: Axes, curves: Sequence[WidthCurve], scale: float) -> None:
+    """Write the names to the right of the axes, at the height of the last points where there is room."""
+    low, high = axes.get_ylim()
+    ends = [(100 * min(c.kept), scale * min(zip(c.kept, c.scores, strict=True))[1]) for c in curves]
+    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
+    for curve, end, height, colour in zip(curves, ends, heights, COLOURS, strict=False):
+        axes.annotate(
+            f"{shortened(curve.name, 26)}\n{curve.units:,} units",
+            end,
+            (1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
+        )
