@@ -17,7 +17,7 @@ from featherweight.errors import ModelError, SettingError
 from featherweight.structured.axes import Frozen, Tracing, trace_axes
 from featherweight.structured.cut import Cut, cut_of
 from featherweight.structured.groups import Group, find_groups
-from featherweight.structured.importance import Context, Importance, importances
+from featherweight.structured.importance import Context, Importance, importance_of
 from featherweight.structured.selection import SCOPES, Floors, Ranking
 from featherweight.structured.target import Clock, Reaching, Target, Whole
 
@@ -50,7 +50,7 @@ class Selecting:
     @property
     def importance(self) -> Importance:
         """The criterion as a callable."""
-        return importances[self.criterion] if isinstance(self.criterion, str) else self.criterion
+        return importance_of(self.criterion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,11 @@ def choose(
 def rank(model: nn.Module, tracing: Tracing, groups: Sequence[Group], how: Selecting) -> Ranking:
     """Return the units of ``groups`` with their importance."""
     context = Context(
-        model, dict(model.named_parameters()), lambda: _gradients(model, how.data, how.loss), how.seed
+        model,
+        dict(model.named_parameters()),
+        lambda: _gradients(model, how.data, how.loss),
+        how.seed,
+        how.data,
     )
     scores = [how.importance(group, context) for group in groups]
     return Ranking(tracing, groups, scores, how.scope, how.floors)

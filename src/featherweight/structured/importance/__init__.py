@@ -9,6 +9,7 @@ from featherweight.structured.importance._base import (
     over_slices,
     slices,
 )
+from featherweight.structured.importance.over_weights import importance_of, over_weights
 
 __all__ = [
     "Context",
@@ -16,10 +17,12 @@ __all__ = [
     "UnitScores",
     "bn_scale",
     "fpgm",
+    "importance_of",
     "importances",
     "l1",
     "l2",
     "over_slices",
+    "over_weights",
     "random",
     "slices",
     "taylor",

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +32,14 @@ class Context:
         tensors: its parameters and buffers by name.
         differentiate: computes the gradients.
         seed: seed of everything random.
+        data: what the caller gave as ``data=``: batches; None if nothing.
     """
 
     model: nn.Module
     tensors: Mapping[str, Tensor]
     differentiate: Callable[[], Mapping[str, Tensor]] = dict
     seed: int = 0
+    data: Any = None
 
     @cached_property
     def gradients(self) -> Mapping[str, Tensor]:
