@@ -16,15 +16,19 @@ from torch.nn import functional as F
 
 from featherweight.artifact import replacing
 from featherweight.core.prunable import unwrap
-from featherweight.core.trace import Example
+from featherweight.core.trace import Example, as_arguments, evaluating
 from featherweight.errors import ResumeError, SettingError
 from featherweight.profile import evaluate
+from featherweight.profile.macs import count_macs
 from featherweight.structured.batch_norm import reestimate_batch_norm
 from featherweight.structured.checkpoint import load, save
 from featherweight.structured.choose import Selecting, choose
+from featherweight.structured.depth.decide import Network, decide, left_of
+from featherweight.structured.depth.importance import BlockImportance
+from featherweight.structured.depth.settings import Depth
 from featherweight.structured.importance import Importance
 from featherweight.structured.penalty import GrowingPenalty
-from featherweight.structured.prune import Surgery, perform
+from featherweight.structured.prune import perform, without_blocks
 from featherweight.structured.selection import Floors
 from featherweight.structured.target import Clock, Target
 from featherweight.training import TrainingSettings, fit
@@ -77,6 +81,9 @@ def progressive_prune_structured(
     metric: Any = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    blocks: int | str = 0,
+    block_criterion: str | BlockImportance | None = None,
+    block_unit: str = "block",
 ) -> tuple[nn.Module, tuple[Step, ...]]:
     """Return a copy of ``model`` that was cut in several steps and fine-tuned after each.
 
@@ -106,6 +113,11 @@ def progressive_prune_structured(
         metric: ``(outputs, targets) -> (sum, count)``, whose quotient is maximised; None: accuracy.
         run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
         progress: show progress.
+        blocks: how many residual blocks or layers are removed whole, all in the first step; see
+            ``prune_structured``, also for the next two. They are measured on ten batches of ``train``; "auto"
+            and "only" look at the whole target.
+        block_criterion: how much a block matters; None: "loss".
+        block_unit: "block" or "branch".
 
     Raises:
         SettingError: a setting is wrong, the target cannot be reached, or loaders are missing and the model
@@ -116,6 +128,7 @@ def progressive_prune_structured(
         ResumeError: ``run_dir`` holds another run.
     """
     target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
+    depth = Depth(blocks, block_criterion, block_unit)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:  # pyright: ignore
         raise SettingError(f"steps is the number of cuts, at least 1, got {steps!r}.")
     if (train is None) != (validate is None):
@@ -137,6 +150,7 @@ def progressive_prune_structured(
         metric=metric,
         folder=None if run_dir is None else Path(run_dir),
         progress=progress,
+        depth=depth,
     )
     tunings = [replace(between, seed=settings.seed)] * (steps - 1) + [settings]
     return run(tunings, replace(between, seed=settings.seed))
@@ -157,6 +171,7 @@ class _Run:
     metric: Any
     folder: Path | None
     progress: bool
+    depth: Depth
     left: float = 1.0
 
     def __post_init__(self) -> None:
@@ -178,8 +193,13 @@ class _Run:
 
     def _cut(self, number: int, aim: float, shrinking: TrainingSettings) -> dict[str, Any]:
         """Cut down to ``aim`` and note what came of it."""
-        target = replace(self.target, fraction=aim / self.left)
         how = replace(self.how, data=_First(self.train, 10))
+        if number == 1 and self.depth:
+            self._remove_blocks(how)
+        if aim >= self.left:
+            reestimate_batch_norm(self.model, self.train)
+            return self._note(number, aim, self.left)
+        target = replace(self.target, fraction=aim / self.left)
         chosen = choose(self.model, self.example, target, how)
         if self.penalty is not None:
             growing = GrowingPenalty(self.model, chosen.cut.stored, self.penalty)
@@ -187,7 +207,13 @@ class _Run:
             chosen = chosen.of_now(self.model, self.example)
         self.model, surgery = perform(self.model, self.example, chosen)
         reestimate_batch_norm(self.model, self.train)
-        return self._note(number, aim, surgery)
+        return self._note(number, aim, self.left * surgery.reached.achieved)
+
+    def _remove_blocks(self, how: Selecting) -> None:
+        network = Network.of(self.model, self.example, how)
+        with without_blocks(network, decide(network, self.target, self.depth)) as removal:
+            self.left = left_of(network, self.target, removal.model)
+            self.model = removal.model
 
     def _fit(self, settings: TrainingSettings, name: str, pruner: GrowingPenalty | None = None) -> None:
         folder = None if self.folder is None else self.folder / name
@@ -199,12 +225,15 @@ class _Run:
     def _score(self) -> float:
         return evaluate(self.model, self.validate, metric=self.metric)
 
-    def _note(self, number: int, aim: float, surgery: Surgery) -> dict[str, Any]:
+    def _note(self, number: int, aim: float, left: float) -> dict[str, Any]:
         """Return what is known of a cut, and write it beside the cut network."""
+        args, kwargs = as_arguments(self.example)
+        with evaluating(self.model):
+            macs, _ = count_macs(self.model, lambda: self.model(*args, **kwargs))
         noted = {
-            "left": self.left * surgery.reached.achieved,
-            "params": surgery.params[1],
-            "macs": surgery.macs[1],
+            "left": left,
+            "params": sum(parameter.numel() for parameter in self.model.parameters()),
+            "macs": sum(macs.values()),
             "cut": self._score(),
         }
         if self.folder is not None:
@@ -231,7 +260,7 @@ class _Run:
         name = how.criterion if isinstance(how.criterion, str) else getattr(how.criterion, "__name__", "own")
         return [
             self.target.name, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
-            how.seed,
+            how.seed, *(self.depth.to_list() if self.depth else []),
         ]  # fmt: skip
 
     def _file(self, number: int, ending: str) -> Path:

@@ -5,7 +5,8 @@ that ``s`` is a sum of; without ``f``, the sum is ``s``. The shortcut must be pl
 (a strided convolution), sizes or meaning change, and neither side was computed from the other.
 
 A whole module is a block where a shortcut leads from one of its inputs to its only output: through residual
-sums, activations, norms and changes of shape. Without it, its output is that input.
+sums, activations, norms and changes of shape. Without it, its output is that input. A module that only holds
+the end of a branch is none: it is given something else that was computed from that input.
 """
 
 from __future__ import annotations
@@ -162,8 +163,15 @@ class _Reading:
             if value is None:
                 return None
         same = self.graph.shapes[value] == self.graph.shapes[leaving[0]]
-        plain = value not in self.graph.stored
-        return ((Bypass(value, leaving[0]), *over), tuple(sums)) if same and plain and sums else None
+        if not sums or not same or value in self.graph.stored or self._begins_outside(value, calls):
+            return None
+        return (Bypass(value, leaving[0]), *over), tuple(sums)
+
+    def _begins_outside(self, value: str, calls: Sequence[Call]) -> bool:
+        """Whether something else that enters ``calls`` was computed from ``value``: half of a branch."""
+        inside = {output for call in calls for output in call.outputs}
+        entering = {ref.name for call in calls for ref in refs(call.arguments)} - inside
+        return any(self.sources.get(name, 0) & self.bits[value] for name in entering)
 
     def _leaves(self, output: str, inside: set[str]) -> bool:
         return output in self.graph.outputs or any(name not in inside for name in self.users.get(output, ()))

@@ -50,6 +50,11 @@ class Depth:
     def __bool__(self) -> bool:
         return self.blocks != 0
 
+    def to_list(self) -> list[Any]:
+        """Return it as JSON values; a criterion of the user's own by its name."""
+        own = self.criterion is not None and not isinstance(self.criterion, str)
+        return [self.blocks, getattr(self.criterion, "__name__", "own") if own else self.criterion, self.unit]
+
     def importance(self, data: Iterable[Any] | None) -> BlockImportance:
         """Return the criterion as a callable; raises SettingError if it needs data that are not there."""
         name = self.criterion
