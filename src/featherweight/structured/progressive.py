@@ -48,6 +48,7 @@ class Step:
         macs: multiply-accumulates left.
         cut: accuracy (or the metric) on the validation split after the cut, batch norm re-estimated, 0..1.
         tuned: the same after fine-tuning.
+        predicted: the fraction that the selection was to leave; None where an earlier version noted the cut.
     """
 
     left: float
@@ -55,6 +56,7 @@ class Step:
     macs: int
     cut: float
     tuned: float
+    predicted: float | None = None
 
 
 def progressive_prune_structured(
@@ -198,7 +200,7 @@ class _Run:
             self._remove_blocks(how)
         if aim >= self.left:
             reestimate_batch_norm(self.model, self.train)
-            return self._note(number, aim, self.left)
+            return self._note(number, aim, self.left, self.left)
         target = replace(self.target, fraction=aim / self.left)
         chosen = choose(self.model, self.example, target, how)
         if self.penalty is not None:
@@ -207,7 +209,8 @@ class _Run:
             chosen = chosen.of_now(self.model, self.example)
         self.model, surgery = perform(self.model, self.example, chosen)
         reestimate_batch_norm(self.model, self.train)
-        return self._note(number, aim, self.left * surgery.reached.achieved)
+        reached = surgery.reached
+        return self._note(number, aim, self.left * reached.achieved, self.left * reached.predicted)
 
     def _remove_blocks(self, how: Selecting) -> None:
         network = Network.of(self.model, self.example, how)
@@ -225,7 +228,7 @@ class _Run:
     def _score(self) -> float:
         return evaluate(self.model, self.validate, metric=self.metric)
 
-    def _note(self, number: int, aim: float, left: float) -> dict[str, Any]:
+    def _note(self, number: int, aim: float, left: float, predicted: float) -> dict[str, Any]:
         """Return what is known of a cut, and write it beside the cut network."""
         args, kwargs = as_arguments(self.example)
         with evaluating(self.model):
@@ -235,6 +238,7 @@ class _Run:
             "params": sum(parameter.numel() for parameter in self.model.parameters()),
             "macs": sum(macs.values()),
             "cut": self._score(),
+            "predicted": predicted,
         }
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
