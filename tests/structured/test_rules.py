@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from featherweight.structured.groups import find_groups
 from featherweight.structured.rewrite import rewritten
+from featherweight.structured.rules import rules
 from featherweight.structured.verify import check
 
 
@@ -52,6 +53,12 @@ class Op(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+def without_autocast(self, x):
+    with torch.autocast("cpu", enabled=False):
+        x, gate = self.up(x.float()).chunk(2, -1)
+    return x * torch.sigmoid(gate)
 
 
 def parameter(*shape):
@@ -143,6 +150,8 @@ TOKENS = {
     ),
     "gather over tokens": lambda x: x.gather(1, x.argsort(1)[:, :3]),
     "index over tokens": lambda x: x[:, torch.tensor([3, 1])],
+    "an empty slice": lambda x: torch.cat([x[:, :0], x[:, 0:]], 1),
+    "a region without autocast": Op(without_autocast, up=nn.Linear(12, 20)),
     "unbind and stack": lambda x: torch.stack(x.unbind(1)[::2], 1),
     "bilinear": Op(lambda self, x: self.two(x, x), two=nn.Bilinear(12, 12, 8)),
 }  # fmt: skip
@@ -168,6 +177,14 @@ def test_the_hidden_size_of_a_recurrent_layer(cut_of):
         small = rewritten(cut)
         assert small.get_parameter("operation.layer.weight_hh_l0").shape[1] == 5
         assert check(cut, small, torch.randn(2, 6, 7)) < 1e-5
+
+
+@pytest.mark.parametrize("wrong", [lambda flow: [flow.axes("self")[:1]], lambda flow: flow["nothing"]])
+def test_where_a_rule_does_not_fit_nothing_is_cut(wrong, cut_of, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setitem(rules._entries, "aten.relu.default", wrong)
+    cut = half_goes(Tokens(F.relu), torch.randn(2, 6, 7), cut_of, stem_is_cut=False)
+    assert [call.op for call in cut.tracing.unknown] == ["aten.relu.default"]
 
 
 def half_goes(model, inputs, cut_of, stem_is_cut=True):

@@ -88,3 +88,30 @@ def test_a_recurrent_layer_runs_with_fewer_hidden_units(cut_of):
     assert difference(expected, model(inputs)) < 1e-5
     model.train()(inputs).sum().backward()
     assert model.lstm.weight_hh_l1.grad.shape == (20, 5)
+
+
+class Gated(nn.Module):
+    """Holds a number that is no size, behind a scale of zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 24
+        self.up, self.scale = nn.Linear(24, 24), nn.Parameter(torch.zeros(24))
+
+    def forward(self, x):
+        return x + self.scale * self.up(x) * self.number
+
+
+def test_a_wrong_attribute_does_not_hide_behind_a_scale_of_zero(cut_of):
+    model, inputs = network(Gated()), torch.randn(2, 7, 5)
+    fitted = operate(model, cut_of(model, inputs), inputs)
+    assert fitted is not None
+    assert model[1].number == 24
+    assert len(model[1].scale) < 24
+    assert not model[1].scale.any()
+
+
+def test_a_difference_that_is_no_number_is_none():
+    good, bad = torch.ones(2), torch.tensor([1.0, float("nan")])
+    assert not difference([good, good], [good, bad]) < 1
+    assert not difference([good, good], [bad, good]) < 1

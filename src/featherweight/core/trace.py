@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from featherweight.core._inline import inline_regions
 from featherweight.errors import TraceError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -94,6 +95,7 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, args, kwargs, strict=False)
+            inline_regions(program)
         except Exception as error:  # torch.export raises a dozen types
             first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
             raise TraceError(

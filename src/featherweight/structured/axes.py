@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featherweight.core.trace import Call, Graph, refs
-from featherweight.structured.rules import Axes, Flow, Statistic, rules
+from featherweight.structured.rules import Axes, Flow, Rule, Statistic, rules
 from featherweight.structured.rules.pointwise import pointwise
 from featherweight.structured.units import Units, Why, fixed
 
@@ -44,7 +44,7 @@ class Tracing:
         frozen: dimensions of stored tensors of which no index can be cut, with the reasons.
         stored: names of parameters and buffers, each with the name of its tensor in the graph.
         statistics: means, variances and norms that run over what may be cut.
-        unknown: calls that have no rule: all that they touch is frozen.
+        unknown: calls that have no rule, or none that fits: all that they touch is frozen.
     """
 
     graph: Graph
@@ -111,14 +111,32 @@ def _unused(graph: Graph) -> set[str]:
 
 
 def _applied(flow: Flow, unknown: list[Call]) -> list[Axes]:
+    """Return the axes of a call's outputs; without a rule that fits it, nothing that it touches is cut."""
     call = flow.call
     if not call.outputs:
         return []
+    given = pointwise if call.is_pointwise else None
     if call.op in rules:
-        return rules[call.op](flow)
-    if call.is_pointwise:
-        return pointwise(flow)
+        given = rules[call.op]
+    found = None if given is None else _fitting(flow, given)
+    if found is not None:
+        return found
     unknown.append(call)
+    what = "an operation without a rule" if given is None else "an operation that its rule does not fit"
     for axes in flow.all_axes():
-        flow.freeze(axes, "an operation without a rule")
+        flow.freeze(axes, what)
     return [[fixed(size) for size in flow.shape(output)] for output in range(len(call.outputs))]
+
+
+def _fitting(flow: Flow, given: Rule) -> list[Axes] | None:
+    """Return what a rule gives; None where it fails, or gives axes of other sizes than the outputs have.
+
+    What it stated before only forbids cuts.
+    """
+    try:
+        found = given(flow)
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, StopIteration):
+        return None
+    sizes = [tuple(map(len, axes)) for axes in found]
+    expected = [flow.shape(output) for output in range(len(flow.call.outputs))]
+    return found if sizes == expected else None

@@ -8,7 +8,8 @@ result instead.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from featherweight.structured.attributes import (
 )
 from featherweight.structured.cut import Cut
 from featherweight.structured.rewrite import rewritten, shrink
-from featherweight.structured.verify import difference
+from featherweight.structured.verify import difference, disturbed
 
 TOLERANCE = 1e-4
 TRIALS = 200
@@ -46,13 +47,14 @@ class Fitted:
 
 def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit."""
-    small = rewritten(cut)
+    with disturbed(model):  # scales of almost zero would let any attribute fit
+        small = rewritten(cut)
     saved = {name: (tensor.data, tensor.grad) for name, tensor in _tensors(model).items()}
     shrink(model, cut.stored)
     known = known_sizes(model, cut)
     before = set_attributes(model, known)
     args, kwargs = as_arguments(example)
-    with evaluating(model), warnings.catch_warnings():
+    with evaluating(model), _with_tensors_of(small, model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = _Search(model, cut, args, kwargs, small(*args, **kwargs)).run()
     if fitted is None:
@@ -68,6 +70,20 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)
     )
+
+
+@contextmanager
+def _with_tensors_of(other: nn.Module, model: nn.Module) -> Generator[None]:
+    """Let ``model`` run with the values of another network of the same sizes, then with its own again."""
+    mine, theirs = _tensors(model), _tensors(other)
+    own = {name: mine[name].data for name in mine.keys() & theirs.keys()}
+    try:
+        for name in own:
+            mine[name].data = theirs[name].data
+        yield
+    finally:
+        for name, data in own.items():
+            mine[name].data = data
 
 
 class _Search:

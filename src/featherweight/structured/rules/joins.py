@@ -81,9 +81,10 @@ def take_slice(flow: Flow) -> list[Axes]:
         flow.freeze([axes[dim]], "indices are taken by their number")
     size = len(axes[dim])
     start = positive(flow["start"] or 0, size)
-    stop = start + flow["length"] if flow.has("length") else positive(min(flow["end"] or size, size), size)
-    if not flow.has("end") and not flow.has("length"):
-        stop = size
+    if flow.has("length"):
+        stop = start + flow["length"]
+    else:
+        stop = positive(min(flow["end"], size), size) if flow.has("end") else size
     part = axes[dim][start:stop:step]
     return [[*axes[:dim], part, *axes[dim + 1 :]]]
 
