@@ -86,7 +86,6 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
 def _hf(name: str) -> tuple[nn.Module, Any]:
     use_peers()
     model, inputs = _HF[name]()
-    model.config.return_dict = False
     return model, inputs
 
 

@@ -1,6 +1,4 @@
-"""One network cut to half its channels by one library, in a process of its own; prints one line of JSON.
-
-    python -m benchmarks.structured.trial featherweight timm:convnext_atto
+"""One network cut to half its channels by one library. benchmarks/structured/coverage.py runs it.
 
 Asked of it: the outputs keep their shapes, fewer than 0.8 of the parameters are left, a backward pass gives
 every parameter that the network uses a finite gradient; of featherweight also that the cut network is the
@@ -9,11 +7,6 @@ zeroed one, and that it is saved and loaded in a fresh process with the same out
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -31,15 +24,15 @@ from featherweight.structured.checkpoint import load, save
 from featherweight.structured.prune import prune_structured
 
 MOST_PARAMS = 0.8
-TOLERANCE = 1e-3
+SMALL, EXPECTED = "small.safetensors", "expected.safetensors"
 
 
 class CheckError(Exception):
     """A check that the cut network does not pass."""
 
 
-def by_featherweight(name: str) -> dict[str, Any]:
-    """Return what became of the network ``name``."""
+def by_featherweight(name: str, folder: Path) -> dict[str, Any]:
+    """Return what became of the network ``name``; it is saved in ``folder``, with its outputs."""
     model, inputs = make(name)
     started = time.perf_counter()
     small, surgery = prune_structured(model, inputs, keep=0.5, scope="group")
@@ -53,12 +46,12 @@ def by_featherweight(name: str) -> dict[str, Any]:
         "macs": surgery.macs[1] / surgery.macs[0],
     }
     _check(name, small, inputs, found["params"])
-    _check_in_fresh_process(name, small, inputs)
+    _save(small, inputs, folder)
     return found
 
 
-def by_torch_pruning(name: str) -> dict[str, Any]:
-    """Return what became of the network ``name``, cut by Torch-Pruning."""
+def by_torch_pruning(name: str, folder: Path) -> dict[str, Any]:
+    """Return what became of the network ``name``, cut by Torch-Pruning; nothing is saved."""
     model, inputs = make(name)
     before = fw.count_params(model, nonzero=False)
     started = time.perf_counter()
@@ -144,60 +137,40 @@ def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def _check_in_fresh_process(name: str, small: nn.Module, inputs: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file, expected = Path(folder) / "small.safetensors", Path(folder) / "expected.safetensors"
-        save(small, file)
-        with torch.no_grad():
-            outputs = _outputs(small, inputs)
-        save_file({str(n): t.clone() for n, t in enumerate(outputs)}, expected)
-        command = [sys.executable, "-m", "benchmarks.structured.trial", "--load", str(folder), name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CheckError(
-                f"in a fresh process: {(done.stderr or done.stdout).strip().splitlines()[-1][:300]}"
-            )
+def _save(small: nn.Module, inputs: Any, folder: Path) -> None:
+    with torch.no_grad():
+        outputs = _outputs(small, inputs)
+    save(small, folder / SMALL)
+    save_file({str(n): t.clone() for n, t in enumerate(outputs)}, folder / EXPECTED)
 
 
-def load_and_compare(name: str, folder: Path) -> None:
-    """Load what ``_check_in_fresh_process`` saved, and compare its outputs."""
+def load_and_compare(name: str, folder: Path) -> dict[str, Any]:
+    """Load what ``by_featherweight`` saved, and compare its outputs."""
     model, inputs = make(name)
-    loaded = load(folder / "small.safetensors", into=model)
-    expected = load_file(folder / "expected.safetensors")
+    loaded = load(folder / SMALL, into=model)
+    expected = load_file(folder / EXPECTED)
     with torch.no_grad():
         outputs = _outputs(loaded.eval(), inputs)
     for number, output in enumerate(outputs):
         torch.testing.assert_close(output, expected[str(number)], rtol=1e-3, atol=1e-4)
+    return {}
 
 
-def attempt(function: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+def attempt(function: Callable[[str, Path], dict[str, Any]], name: str, folder: Path) -> dict[str, Any]:
     """Return what ``function`` found, or the reason of its failure."""
     try:
-        return function(name) | {"ok": True}
+        return function(name, folder) | {"ok": True}
     except CheckError as error:
         return {"ok": False, "kind": "check", "reason": str(error)}
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
-        return {"ok": False, "kind": type(error).__name__, "reason": f"{str(error)[:300]} ({where})"}
+        return {"ok": False, "kind": type(error).__name__, "reason": f"{_words(error)} ({where})"}
+
+
+def _words(error: Exception, most: int = 300) -> str:
+    """Return what an error says on one line."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 SIDES = {"featherweight": by_featherweight, "torch-pruning": by_torch_pruning}
-
-
-def main() -> None:
-    """Do one trial and print it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("side", nargs="?", choices=list(SIDES))
-    parser.add_argument("name")
-    parser.add_argument("--load", type=Path, help="compare what another process saved in this folder")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.load:
-        load_and_compare(args.name, args.load)
-    else:
-        print(json.dumps(attempt(SIDES[args.side], args.name)))
-
-
-if __name__ == "__main__":
-    main()
