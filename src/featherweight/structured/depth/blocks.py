@@ -197,14 +197,14 @@ def _regions(graph: Graph) -> dict[str, list[Call]]:
 
 
 def _is_repeated(model: nn.Module, path: str) -> bool:
-    """Whether a module is one of several like it, or of a list."""
+    """Whether a module is one of several like it, or all of a list."""
     parent, _, own = path.rpartition(".")
     try:
         module, siblings = model.get_submodule(path), model.get_submodule(parent)
     except AttributeError:
         return False
-    alike = sum(type(child) is type(module) for _, child in siblings.named_children())
-    return own.isdigit() or alike > 1
+    kinds = [type(child) for _, child in siblings.named_children()]
+    return kinds.count(type(module)) > 1 or (own.isdigit() and len(kinds) == 1)
 
 
 def _name(graph: Graph, tensors: frozenset[str]) -> str:

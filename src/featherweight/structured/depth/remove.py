@@ -74,7 +74,7 @@ def remove(model: nn.Module, tracing: Tracing, blocks: Sequence[Block], example:
     places = places_of(model, graph, blocks, example)
     if places is not None:
         before = put(model, places)
-        found = _distance(model, model, tracing, bypasses, example)
+        found = _distance_of_class(model, tracing, bypasses, example)
         if found < TOLERANCE and not _is_wasteful(model, tracing, bypasses, example):
             return Removal(model, tuple(blocks), places, max(worst, found), before)
         put_back(model, before)
@@ -98,16 +98,20 @@ def without(model: nn.Module, tracing: Tracing, blocks: Sequence[Block], example
 def _distance(
     model: nn.Module, small: nn.Module, tracing: Tracing, bypasses: Sequence[Bypass], example: Example
 ) -> float:
-    """Return how far ``small`` is from the reference on the example and on other inputs; inf if it fails."""
+    """Return how far ``small`` is from the reference on the example and on other inputs."""
     reference = Bypassing(exported(tracing.graph), bypasses)
-    worst = 0.0
     with disturbed(model), evaluating(small):
-        for inputs in (example, others(example)):
-            try:
-                worst = max(worst, distance(reference, small, inputs))
-            except Exception:  # whatever the forward of the class raises where a module stands for another
-                return float("inf")
-    return worst
+        return max(distance(reference, small, inputs) for inputs in (example, others(example)))
+
+
+def _distance_of_class(
+    model: nn.Module, tracing: Tracing, bypasses: Sequence[Bypass], example: Example
+) -> float:
+    """Return the distance of ``model`` with some modules replaced; inf where it does not run."""
+    try:
+        return _distance(model, model, tracing, bypasses, example)
+    except Exception:  # whatever a forward raises that looks into a module which is not there any more
+        return float("inf")
 
 
 def others(example: Any) -> Any:
