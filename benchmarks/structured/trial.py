@@ -24,6 +24,8 @@ from featherweight.structured.checkpoint import load, save
 from featherweight.structured.prune import prune_structured
 
 MOST_PARAMS = 0.8
+Shapes = list[tuple[int, ...]]
+
 SMALL, EXPECTED = "small.safetensors", "expected.safetensors"
 
 
@@ -34,6 +36,7 @@ class CheckError(Exception):
 def by_featherweight(name: str, folder: Path) -> dict[str, Any]:
     """Return what became of the network ``name``; it is saved in ``folder``, with its outputs."""
     model, inputs = make(name)
+    expected = _shapes(model, inputs)
     started = time.perf_counter()
     small, surgery = prune_structured(model, inputs, keep=0.5, scope="group")
     seconds = time.perf_counter() - started
@@ -45,7 +48,7 @@ def by_featherweight(name: str, folder: Path) -> dict[str, Any]:
         "params": surgery.params[1] / surgery.params[0],
         "macs": surgery.macs[1] / surgery.macs[0],
     }
-    _check(name, small, inputs, found["params"])
+    _check(expected, small, inputs, found["params"])
     _save(small, inputs, folder)
     return found
 
@@ -53,12 +56,12 @@ def by_featherweight(name: str, folder: Path) -> dict[str, Any]:
 def by_torch_pruning(name: str, folder: Path) -> dict[str, Any]:
     """Return what became of the network ``name``, cut by Torch-Pruning; nothing is saved."""
     model, inputs = make(name)
-    before = fw.count_params(model, nonzero=False)
+    before, expected = fw.count_params(model, nonzero=False), _shapes(model, inputs)
     started = time.perf_counter()
     cut_by_torch_pruning(model, inputs)
     seconds = time.perf_counter() - started
     found = {"seconds": seconds, "params": fw.count_params(model, nonzero=False) / before}
-    _check(name, model, inputs, found["params"])
+    _check(expected, model, inputs, found["params"])
     return found
 
 
@@ -110,12 +113,9 @@ def _last_layers(model: nn.Module) -> list[nn.Module]:
     return [*named] or layers[-1:]
 
 
-def _check(name: str, small: nn.Module, inputs: Any, params: float) -> None:
+def _check(expected: Shapes, small: nn.Module, inputs: Any, params: float) -> None:
     """Raise CheckError where the cut network does not run, is not smaller, or cannot be trained."""
-    fresh, _ = make(name)
-    with torch.no_grad():
-        expected = [tuple(t.shape) for t in _outputs(fresh, inputs)]
-        got = [tuple(t.shape) for t in _outputs(small.eval(), inputs)]
+    got = _shapes(small.eval(), inputs)
     if got != expected:
         raise CheckError(f"outputs of {got}, expected {expected}")
     if params >= MOST_PARAMS:
@@ -130,6 +130,11 @@ def _check(name: str, small: nn.Module, inputs: Any, params: float) -> None:
     if wrong:
         raise CheckError(f"gradients that are not finite: {', '.join(wrong[:3])}")
     small.zero_grad()
+
+
+def _shapes(model: nn.Module, inputs: Any) -> Shapes:
+    with torch.no_grad():
+        return [tuple(t.shape) for t in _outputs(model, inputs)]
 
 
 def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:

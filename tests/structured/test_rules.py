@@ -124,6 +124,7 @@ TOKENS = {
     "layer norm": nn.LayerNorm(12),
     "rms norm": nn.RMSNorm(12),
     "norm written out": lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt(),
+    "norm of a part": Op(lambda self, x: self.norm(x.chunk(2, -1)[1]), norm=nn.LayerNorm(6)),
     "glu": F.glu,
     "swiglu": Op(lambda self, x: F.silu(self.a(x)) * self.b(x), a=nn.Linear(12, 16), b=nn.Linear(12, 16)),
     "embedding of positions": Op(lambda self, x: x + self.table(torch.arange(6)), table=nn.Embedding(6, 12)),
@@ -143,6 +144,10 @@ TOKENS = {
     ),
     "rotary": lambda x: torch.cat([x[..., :6] * 0.6 - x[..., 6:] * 0.8, x[..., :6] + x[..., 6:]], -1),
     "one channel for all": lambda x: x * x[..., 4:5],
+    "weight norm between": Op(
+        lambda self, x: self.b(F.elu(self.a(x))),
+        a=nn.utils.parametrizations.weight_norm(nn.Linear(12, 10)), b=nn.Linear(10, 8),
+    ),
     "tied weight": Op(lambda self, x: F.linear(F.relu(self.up(x)), self.up.weight.t()), up=nn.Linear(12, 20)),
     "lstm": Op(lambda self, x: self.lstm(x)[0], lstm=nn.LSTM(12, 10, batch_first=True)),
     "gru, both ways": Op(

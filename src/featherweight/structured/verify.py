@@ -7,10 +7,11 @@ what it does in the cut network, and zeros must not count.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Zeroed(torch.fx.Interpreter):
 
     def _kept(self, node: torch.fx.Node) -> dict[int, Kept]:
         tracing = self.cut.tracing
-        name = tracing.stored[str(node.target)] if node.op == "get_attr" else node.name
+        name = tracing.stored[str(node.target)] if node.op == "get_attr" else _value_of(node)
         return {dim: self.cut.kept(axis) for dim, axis in enumerate(tracing.axes[name])}
 
     def _spread(self, part: Tensor, name: str) -> Tensor:
@@ -77,6 +78,13 @@ class Zeroed(torch.fx.Interpreter):
     def _whole(self, tensor: str, dims: tuple[int, ...]) -> bool:
         axes = self.cut.tracing.axes[tensor]
         return all(self.cut.kept(axes[dim]).all() for dim in dims)
+
+
+def _value_of(node: torch.fx.Node) -> str:
+    """Return the name in the plain graph of what a node gives."""
+    if node.target is operator.getitem:
+        return f"{_value_of(cast('torch.fx.Node', node.args[0]))}.{node.args[1]}"
+    return node.name
 
 
 def with_zeros(tensor: Tensor, dims: dict[int, Kept]) -> Tensor:

@@ -59,7 +59,7 @@ def weight_norm(flow: Flow) -> list[Axes]:
     """``g v / |v|``, the norm over all dimensions but ``dim``; the interface returns the norms too."""
     direction, scale, dim = flow.axes("v"), flow.axes("g"), flow["dim"]
     flow.unite(direction[dim], scale[dim])
-    flow.reduce(flow["v"], [d for d in range(len(direction)) if d != dim])
+    flow.reduce(flow["v"], range(len(direction)))  # also where a whole vector goes: its norm would be 0
     return [direction, *([scale] if len(flow.call.outputs) == 2 else [])]
 
 
