@@ -15,6 +15,7 @@ from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
 from featherweight.sparsity.schedules import schedules
+from featherweight.structured.importance import importances
 
 
 def test_version(invoke):
@@ -76,7 +77,13 @@ def test_debug_is_an_option_too(invoke, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("axis", "registry"), [("criteria", criteria), ("allocation", allocations), ("schedules", schedules)]
+    ("axis", "registry"),
+    [
+        ("sparsity/criteria", criteria),
+        ("sparsity/allocation", allocations),
+        ("sparsity/schedules", schedules),
+        ("structured/importance", importances),
+    ],
 )
 def test_help_names_every_method_that_there_is(axis, registry):
     assert choices(axis).split(", ") == list(registry)
@@ -84,7 +91,7 @@ def test_help_names_every_method_that_there_is(axis, registry):
 
 def test_help_shows_the_choices(invoke):
     said = " ".join(invoke("prune", "--help").stdout.replace("│", " ").split())
-    for axis in ("criteria", "allocation", "schedules"):
+    for axis in ("sparsity/criteria", "sparsity/allocation", "sparsity/schedules", "structured/importance"):
         assert f": {choices(axis)}" in said
 
 

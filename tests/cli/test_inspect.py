@@ -168,3 +168,55 @@ def test_unknown_names_list_the_choices(refused):
 def test_no_file_is_left_behind(refused, mynet):
     refused("inspect", "mynet:nett", "--json", "a.json")
     assert not os.path.exists("a.json")
+
+
+def test_sensitivity(invoke, mynet):
+    words = ["--data", "mynet:data", "--report", "r.html", "--json", "a.json"]
+    result = invoke("inspect", "mynet:net", "--sensitivity", *words)
+    assert result.exit_code == 0, result.output
+    record = json.loads((mynet / "a.json").read_text())
+    (group,) = record["groups"]
+    assert (record["model"], record["examples"], group["name"]) == ("mynet:net", 16, "0.weight")
+    assert [point["kept"] for point in group["points"]] == [12, 8, 4, 2]
+    assert f"{100 * group['points'][1]['score']:.2f}%" in result.stdout
+    page = (mynet / "r.html").read_text()
+    assert page.count("<svg") == 1
+    assert "0.weight" in page
+    assert sorted(path.name for path in mynet.iterdir() if path.suffix == ".scan") == []
+
+
+def test_an_interrupted_scan_goes_on(invoke, mynet, monkeypatch):
+    from featherweight.structured import sensitivity
+
+    evaluated, original = [], sensitivity.perform
+
+    def interrupted(*args):
+        evaluated.append(1)
+        if len(evaluated) == 6:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    source = (mynet / "mynet.py").read_text().replace("ReLU(),", "ReLU(), *more(),")
+    more = "def more(): return torch.nn.Linear(16, 16), torch.nn.ReLU()\n"
+    (mynet / "mynet.py").write_text(source + more)
+    monkeypatch.setattr(sensitivity, "perform", interrupted)
+    words = ["inspect", "mynet:net", "--sensitivity", "--data", "mynet:data", "--json", "a.json"]
+    result = invoke(*words)
+    assert (result.exit_code, "same command goes on" in result.stderr) == (130, True)
+    assert invoke(*words).exit_code == 0
+    assert len(evaluated) == 6 + 4
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["mynet:net", "--sensitivity"], "--sensitivity measures accuracy: give --data"),
+        (["mynet:net", "--data", "mynet:data"], "--data would do nothing without --sensitivity"),
+        (["mynet:net", "--report", "r.html"], "--report would do nothing without --sensitivity"),
+        (["mynet:net", "--sensitivity", "--groups", "--data", "mynet:data"], "show different things"),
+        (["mynet:net", "--sensitivity", "--data", "mynet:wide"], "train: The network failed"),
+        (["a.safetensors", "--sensitivity"], "--sensitivity is for a network"),
+    ],
+)
+def test_what_sensitivity_refuses(refused, mynet, words, says):
+    assert says in " ".join(refused("inspect", *words).split())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import featherweight as fw
-from featherweight.cli import prune_flow
+from featherweight.cli.pruning import weights as flow
 
 PRUNABLE = 8 * 16 + 16 * 3
 
@@ -114,10 +114,8 @@ def test_what_is_refused(refused, mynet, words, says):
 
 def test_a_pruner_that_does_nothing_is_noticed(invoke, mynet, monkeypatch):
     (mynet / "small.safetensors").write_bytes(b"as it was")
-    monkeypatch.setattr(prune_flow, "prune", lambda *args, **settings: None)
-    monkeypatch.setattr(
-        prune_flow, "progressive_prune", lambda model, *args, **settings: copy.deepcopy(model)
-    )
+    monkeypatch.setattr(flow, "prune", lambda *args, **settings: None)
+    monkeypatch.setattr(flow, "progressive_prune", lambda model, *args, **settings: copy.deepcopy(model))
     for data in ([], ["--data", "mynet:data"]):
         result = invoke("prune", "mynet:net", *data)
         assert result.exit_code == 1, result.output
@@ -128,7 +126,7 @@ def test_a_pruner_that_does_nothing_is_noticed(invoke, mynet, monkeypatch):
 def test_interrupted_it_goes_on(invoke, trained, mynet, monkeypatch):
     words = ["--weights", "w.safetensors", "--data", "mynet:data", "--sparsity", "0.5", "--epochs", "3"]
     invoke("prune", "mynet:net", *words, "--out", "whole.safetensors")
-    original, calls = prune_flow.progressive_prune, []
+    original, calls = flow.progressive_prune, []
 
     def interrupted(*args, **settings):
         from featherweight.training import run
@@ -143,14 +141,12 @@ def test_interrupted_it_goes_on(invoke, trained, mynet, monkeypatch):
             patch.setattr(run.Run, "_close_epoch", stop)
             return original(*args, **settings)
 
-    monkeypatch.setattr(prune_flow, "progressive_prune", interrupted)
+    monkeypatch.setattr(flow, "progressive_prune", interrupted)
     result = invoke("prune", "mynet:net", *words)
     assert result.exit_code == 130
     assert "The same command goes on" in result.stderr
     assert not (mynet / "small.safetensors").exists()
-    monkeypatch.setattr(
-        prune_flow, "progressive_prune", lambda *a, **s: (calls.append(1), original(*a, **s))[1]
-    )
+    monkeypatch.setattr(flow, "progressive_prune", lambda *a, **s: (calls.append(1), original(*a, **s))[1])
     result = invoke("prune", "mynet:net", *words)
     assert "goes on at epoch 2" in result.stderr
     assert (mynet / "small.safetensors").read_bytes() == (mynet / "whole.safetensors").read_bytes()

@@ -6,7 +6,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from featherweight.report import CodingBytes, Curve, Histogram, LayerSparsity, plots
+from featherweight.report import (
+    CodingBytes,
+    Curve,
+    CutStep,
+    Histogram,
+    LayerSparsity,
+    WidthCurve,
+    plots,
+)
 from featherweight.report.plots._canvas import spread
 
 UGLY = "<b>&$x^$</b> \x00\n\u4e2d"
@@ -34,6 +42,39 @@ PICTURES = {
     "no coding": (plots.bytes_by_coding, []),
     "no bytes": (plots.bytes_by_coding, [CodingBytes(UGLY, 0), CodingBytes("b", 10**12)]),
 }  # fmt: skip
+
+
+def narrow(number, drop):
+    return WidthCurve(f"layer{number}.weight", 64, (0.5, 0.25), (0.9 - drop / 2, 0.9 - drop))
+
+
+MORE = {
+    "no group": lambda: plots.sensitivity([], 0.9),
+    "one group, nothing lost": lambda: plots.sensitivity([WidthCurve(UGLY, 1, (1.0,), (0.9,))], 0.9),
+    "a metric below 0": lambda: plots.sensitivity([WidthCurve("g", 4, (0.5,), (-3.0,))], -1.0, "minus loss"),
+    "no step": lambda: plots.steps([], "its MACs"),
+    "one step, nothing lost": lambda: plots.steps([CutStep(0.5, 1, 1, 0.9, 0.9)], "its MACs"),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_pictures_of_structured_pruning_render(name):
+    root = ElementTree.fromstring(MORE[name]())
+    assert "".join(root.itertext()).strip()
+
+
+def test_the_groups_that_fall_most_have_a_name():
+    curves = [narrow(number, number / 100) for number in range(30)]
+    said = "".join(ElementTree.fromstring(plots.sensitivity(curves, 0.9)).itertext())
+    assert [f"layer{n}.weight" in said for n in (23, 24, 29)] == [False, True, True]
+    assert "the other 24 groups" in said
+
+
+def test_steps_say_both_accuracies():
+    steps = [CutStep(0.7, 9, 9, 0.811, 0.921), CutStep(0.5, 5, 5, 0.7, 0.9)]
+    said = "".join(ElementTree.fromstring(plots.steps(steps, "its MACs", 0.933)).itertext())
+    for words in ("81.1%", "92.1%", "93.30% before the first cut", "50.0% of its MACs"):
+        assert words in said
 
 
 @pytest.mark.parametrize("name", PICTURES)

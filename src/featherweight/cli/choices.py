@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
+
+_REGISTERED = re.compile(r'^@\w+\.register\("(\w+)"\)', re.MULTILINE)
 
 
 def choices(axis: str) -> str:
-    """Return the names of the methods of ``axis``, a folder of ``featherweight.sparsity``, with commas.
+    """Return the names of the methods of ``axis``, a folder such as "sparsity/criteria", with commas.
 
-    A file ``global_.py`` is the method "global": a test holds the names against those of the registry.
+    A test holds them against the names in the registry.
     """
-    folder = files("featherweight").joinpath("sparsity", axis)
-    sources = [file.name for file in folder.iterdir() if file.name.endswith(".py")]
-    methods = {name.removesuffix(".py").rstrip("_") for name in sources if not name.startswith("_")}
-    return ", ".join(sorted(methods))
+    folder = files("featherweight").joinpath(axis)
+    sources = [file.read_text() for file in folder.iterdir() if file.name.endswith(".py")]
+    return ", ".join(sorted(name for text in sources for name in _REGISTERED.findall(text)))

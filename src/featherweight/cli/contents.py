@@ -14,6 +14,8 @@ from featherweight.cli.output import say, show
 from featherweight.errors import SettingError
 from featherweight.report import InspectRow, tensor_table
 
+MOST = 200  # characters of an entry of the metadata
+
 
 def refuse_network_options(**options: object) -> None:
     """Refuse options that would do nothing for a file."""
@@ -39,7 +41,8 @@ def show_file(path: Path) -> dict[str, Any]:
         f"{totals['nonzeros']:,} of {totals['elements']:,} elements are not zero"
     )
     for key, value in info.metadata.items():
-        say(f"{key}: {value}")
+        more = f"... ({len(value):,} characters; --json has all)" if len(value) > MOST else ""
+        say(f"{key}: {value[:MOST]}{more}")
     tensors = [asdict(row) for row in rows]
     return {
         "file": str(path),

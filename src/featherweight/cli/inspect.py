@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.failures import resumable
 from featherweight.cli.resolve import is_factory
+from featherweight.errors import SettingError
 
 
 def inspect(
@@ -27,15 +29,45 @@ def inspect(
     groups: Annotated[
         bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Show the accuracy with each group cut alone; needs --data."),
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="Returns (train, validate[, test]) loaders, or a data set of the zoo; with --sensitivity "
+            "only: it is measured on validate.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page with curves; with --sensitivity only."),
+    ] = None,
     json: output.JsonOption = None,
 ) -> None:
-    """Show the tensors of a file, the weights of a network, or (--groups) which of its layers go together."""
+    """Show the tensors of a file, or the weights of a network.
+
+    With --groups: which of its layers go together; with --sensitivity: what the width of each is worth.
+    """
     output.check_target(json, "--json")
+    output.check_target(report, "--report")
     if _is_file(what):
         from featherweight.cli.contents import refuse_network_options, show_file
 
-        refuse_network_options(weights=weights, input_shape=input_shape, groups=groups or None)
+        refuse_network_options(
+            weights=weights, input_shape=input_shape, groups=groups or None,
+            sensitivity=sensitivity or None, data=data, report=report,
+        )  # fmt: skip
         output.write_json(json, show_file(Path(what)))
+        return
+    _refuse_idle(groups=groups, sensitivity=sensitivity, data=data, report=report)
+    if sensitivity and data is not None:
+        from featherweight.cli.sensitivity import Scan, show_sensitivity
+
+        with resumable("With --json, the same command goes on."):
+            show_sensitivity(Scan(what, weights, data, input_shape, report, json))
     elif groups:
         from featherweight.cli.groups import show_groups
 
@@ -44,6 +76,16 @@ def inspect(
         from featherweight.cli.anatomy import show_network
 
         output.write_json(json, show_network(what, weights, input_shape))
+
+
+def _refuse_idle(groups: bool, sensitivity: bool, data: str | None, report: Path | None) -> None:
+    if sensitivity and groups:
+        raise SettingError("--groups and --sensitivity show different things: give one of them.")
+    if sensitivity and data is None:
+        raise SettingError("--sensitivity measures accuracy: give --data module:factory, or a data set.")
+    for option, value in (("--data", data), ("--report", report)):
+        if value is not None and not sensitivity:
+            raise SettingError(f"{option} would do nothing without --sensitivity.")
 
 
 def _is_file(what: str) -> bool:

@@ -3,64 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from featherweight.cli import output
-from featherweight.cli.choices import choices
 from featherweight.cli.failures import resumable
-
-MODEL_HELP = "module:factory, file.py:factory, or a network of the zoo."
-DATA_HELP = "Returns (train, validate[, test]) loaders; or a data set of the zoo. Without it: no fine-tuning."
-CRITERION_HELP = f"How much a weight matters: {choices('criteria')}."
-ALLOCATION_HELP = f"How many weights each layer keeps: {choices('allocation')}."
-SCHEDULE_HELP = f"When to prune: {choices('schedules')} (cubic unless given); with --data only."
+from featherweight.cli.pruning import options
 
 
 def prune(
-    model: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help=MODEL_HELP)],
+    model: options.Model,
     *,
-    weights: Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")] = None,
-    data: Annotated[str | None, typer.Option(metavar="MODULE:FACTORY", help=DATA_HELP)] = None,
-    sparsity: Annotated[float, typer.Option(help="Fraction of the prunable weights to be zero.")] = 0.9,
-    criterion: Annotated[str, typer.Option(help=CRITERION_HELP)] = "magnitude",
-    allocation: Annotated[str, typer.Option(help=ALLOCATION_HELP)] = "global",
-    schedule: Annotated[str | None, typer.Option(help=SCHEDULE_HELP)] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Of fine-tuning, 5 unless given; with --data only.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Of fine-tuning, 0.05 unless given; with --data only.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    skip: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Leave these parameters or modules alone.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The compact file to write.")] = Path("small.safetensors"),
-    values: Annotated[str, typer.Option(help="In the file: fp32 (bit for bit), fp16 or bf16.")] = "fp32",
+    weights: options.Weights = None,
+    data: options.Data = None,
+    structured: options.Structured = False,
+    sparsity: options.Sparsity = None,
+    criterion: options.Criterion = None,
+    allocation: options.Allocation = None,
+    schedule: options.Schedule = None,
+    epochs: options.Epochs = None,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = 0,
+    skip: options.Skip = None,
+    keep: options.Keep = None,
+    params: options.Params = None,
+    macs: options.Macs = None,
+    latency: options.Latency = None,
+    scope: options.Scope = None,
+    min_keep: options.MinKeep = None,
+    round_to: options.RoundTo = None,
+    blocks: options.Blocks = None,
+    steps: options.Steps = None,
+    penalty: options.Penalty = None,
+    input_shape: options.InputShape = None,
+    report: options.Report = None,
+    out: options.Out = Path("small.safetensors"),
+    values: options.Values = "fp32",
     json: output.JsonOption = None,
 ) -> None:
     """Prune a network and write it to a compact file; with data, fine-tune it while it is pruned.
 
+    Weights become zero; with --structured, channels are removed, and the network is faster everywhere.
     Stopped with Ctrl-C while it trains, the same command goes on where it was.
     """
-    output.check_target(json, "--json")
-    output.check_target(out, "--out")
+    asked = dict(locals())
+    for path, option in ((json, "--json"), (out, "--out"), (report, "--report")):
+        output.check_target(path, option)
+    options.refuse_idle(asked)
     with resumable("The same command goes on from what was saved while training."):
-        from featherweight.cli.prune_flow import Request, run_prune
+        if structured:
+            from featherweight.cli.pruning.channels import run_channels
+            from featherweight.cli.pruning.request import ChannelsRequest
 
-        request = Request(
-            model=model,
-            weights=weights,
-            data=data,
-            sparsity=sparsity,
-            criterion=criterion,
-            allocation=allocation,
-            tuning={"schedule": schedule, "epochs": epochs, "learning_rate": learning_rate},
-            seed=seed,
-            skip=tuple(skip or ()),
-            out=out,
-            values=values,
-        )
-        run_prune(request, json)
+            run_channels(ChannelsRequest.of(asked), json)
+        else:
+            from featherweight.cli.pruning.weights import Request, run_prune
+
+            run_prune(Request.of(asked), json)

@@ -29,6 +29,11 @@ def match_skip(skip: str | Sequence[str], parameters: Sequence[tuple[str, ...]])
     return found
 
 
+def matches_any(pattern: str, parameters: Sequence[tuple[str, ...]]) -> bool:
+    """Whether ``pattern`` matches any of the parameters, each given by its names."""
+    return any(_matches(pattern, name) for names in parameters for name in names)
+
+
 def _matches(pattern: str, name: str) -> bool:
     """Whether ``pattern`` matches the parameter's name or that of any module it lies in."""
     parts = name.split(".")

@@ -23,7 +23,7 @@ class StructuredRecord:
         criterion: by which what goes was chosen.
         target: what was to be reached: "keep", "params", "macs", "latency", or "blocks" alone.
         asked: fraction that was to be left at most, 0..1.
-        predicted: that the selection was to leave; None where it was reached in several steps.
+        predicted: that the (last) selection was to leave; None where that was not noted.
         achieved: that is left, counted or measured on the result.
         params: parameters.
         nonzero: of these, those that are not zero.
@@ -122,12 +122,16 @@ def target_line(record: StructuredRecord) -> str:
     """Return what was asked, predicted and achieved."""
     predicted = "" if record.predicted is None else f"{percent(record.predicted)} predicted, "
     steps = f" in {len(record.steps)} steps" if len(record.steps) > 1 else ""
-    left = {"keep": "units", "params": "parameters", "macs": "MACs", "latency": "the time"}
-    what = left.get(record.target, "its blocks")
     return (
-        f"Left of {what}: at most {percent(record.asked)} asked, {predicted}"
+        f"Left of {what_is_left(record)}: at most {percent(record.asked)} asked, {predicted}"
         f"{percent(record.achieved)} achieved{steps}."
     )
+
+
+def what_is_left(record: StructuredRecord) -> str:
+    """Return the target in words."""
+    words = {"keep": "its units", "params": "its parameters", "macs": "its MACs", "latency": "its time"}
+    return words.get(record.target, "its blocks")
 
 
 def check_line(record: StructuredRecord) -> str:

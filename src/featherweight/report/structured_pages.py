@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from featherweight.report import _check, plots
 from featherweight.report.html import render
-from featherweight.report.narrowing import StructuredRecord, check_line, structured_lines, target_line
+from featherweight.report.narrowing import (
+    StructuredRecord,
+    check_line,
+    structured_lines,
+    target_line,
+    what_is_left,
+)
 from featherweight.report.pieces import WidthCurve
 from featherweight.report.words import faster, percent, points, times_fewer
 
@@ -52,7 +58,7 @@ def structured_page(record: StructuredRecord) -> str:
     """
     pictures = {"widths": plots.widths(record.widths, "units of the group")}
     if record.steps:
-        pictures["steps"] = plots.steps(record.steps, record.target, record.validation_before)
+        pictures["steps"] = plots.steps(record.steps, what_is_left(record), record.validation_before)
     return render(
         "structured.html",
         pictures,
@@ -60,6 +66,7 @@ def structured_page(record: StructuredRecord) -> str:
         headlines=_headlines(record),
         lines=structured_lines(record),
         target=target_line(record),
+        what=what_is_left(record),
         check=check_line(record),
     )
 

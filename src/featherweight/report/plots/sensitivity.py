@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LABELLED = len(COLOURS)  # curves with a colour and a name; the others are grey
 _MARKERS = "osD^vP"
-_LABEL = 0.1  # height of a label, as a fraction of the axes
+_LABEL = 0.09  # height of a label, as a fraction of the axes
 _BACKGROUND = "#7d8590"
 
 

@@ -49,13 +49,15 @@ def _draw(figure: Figure, cuts: Sequence[CutStep], what: str, before: float | No
 
 def _words(axes: Axes, cuts: Sequence[CutStep]) -> None:
     for place, step in enumerate(cuts, start=1):
-        for value, colour in ((step.cut, COLOURS[1]), (step.tuned, COLOURS[2])):
+        up = 6 if step.tuned >= step.cut else -6  # points, so that equal ones stay apart
+        for value, colour, height in ((step.cut, COLOURS[1], -up), (step.tuned, COLOURS[2], up)):
             axes.annotate(
                 percent(value, 1),
                 (place, 100 * value),
-                (9, 0),
+                (10, height),
                 textcoords="offset points",
                 va="center",
                 fontsize=9,
                 color=colour,
+                bbox={"facecolor": GROUND, "edgecolor": "none", "pad": 0.5},
             )

@@ -1,0 +1,1 @@
+"""The steps of ``featherweight prune``: of weights, of channels, and of both."""

@@ -1,0 +1,139 @@
+"""The options of ``featherweight prune``, and which of them do something together; no torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featherweight.cli.choices import choices
+from featherweight.errors import SettingError
+
+_WITH_DATA = "with --data only."
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODULE:FACTORY", help="module:factory, file.py:factory, or a network of the zoo."
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FACTORY",
+        help="Returns (train, validate[, test]) loaders; or a data set of the zoo. "
+        "Without it: no fine-tuning.",
+    ),
+]
+Sparsity = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of the prunable weights to be zero, 0.9 unless given. With --structured: of what is "
+        "left of the network, and only if given."
+    ),
+]
+Criterion = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How much a weight matters: {choices('sparsity/criteria')} (magnitude unless given). With "
+        f"--structured, a channel: {choices('structured/importance')} (l2 unless given)."
+    ),
+]
+Allocation = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How many weights each layer keeps: {choices('sparsity/allocation')} (global unless given)."
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help=f"When to prune weights: {choices('sparsity/schedules')} (cubic unless given); {_WITH_DATA}"
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help=f"Of fine-tuning, 5 unless given; {_WITH_DATA}")]
+LearningRate = Annotated[float | None, typer.Option(help=f"Of fine-tuning, 0.05 unless given; {_WITH_DATA}")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Skip = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Leave these parameters or modules alone.")
+]
+Out = Annotated[Path, typer.Option(help="The compact file to write.")]
+Values = Annotated[str, typer.Option(help="In the file: fp32 (bit for bit), fp16 or bf16.")]
+
+_PANEL = "With --structured"
+
+
+def _structured(help: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel=_PANEL)
+
+
+Structured = Annotated[
+    bool,
+    typer.Option(
+        "--structured",
+        help="Remove whole channels, heads or blocks; with --sparsity, weights of what is left after that.",
+    ),
+]
+Keep = Annotated[float | None, _structured("Fraction of all channels to keep.", "FRACTION")]
+Params = Annotated[float | None, _structured("Fraction of the parameters to keep at most.", "FRACTION")]
+Macs = Annotated[
+    float | None, _structured("Fraction of the multiply-accumulates to keep at most.", "FRACTION")
+]
+Latency = Annotated[
+    float | None,
+    _structured("Fraction of the time of a forward pass to keep at most, measured here.", "FRACTION"),
+]
+Scope = Annotated[
+    str | None, _structured("Rank channels globally (global, unless given) or cut each group alike (group).")
+]
+MinKeep = Annotated[int | None, _structured("Channels that each group keeps at least, 1 unless given.")]
+RoundTo = Annotated[int | None, _structured("Groups keep multiples of this many channels, 1 unless given.")]
+Blocks = Annotated[
+    str | None,
+    _structured("Residual blocks to remove whole before channels: a number, auto, or only.", "N|auto|only"),
+]
+Steps = Annotated[int | None, _structured(f"Cuts, with fine-tuning after each, 3 unless given; {_WITH_DATA}")]
+Penalty = Annotated[
+    float | None,
+    _structured(f"Before each cut, train with a growing penalty on what goes (1.0 is usual); {_WITH_DATA}"),
+]
+InputShape = Annotated[
+    str | None,
+    _structured("Trace and time the network on such an input; else one of the data.", "N,C,H,W"),
+]
+Report = Annotated[
+    Path | None, _structured("Write one page with tables and pictures to this file.", "FILE.html")
+]
+
+TARGETS = ("keep", "params", "macs", "latency")
+_STRUCTURED = (
+    *TARGETS, "scope", "min_keep", "round_to", "blocks", "steps", "penalty", "input_shape", "report",
+)  # fmt: skip
+_WEIGHTS = ("allocation", "schedule")
+_TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty")
+
+
+def refuse_idle(asked: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing together with the others.
+
+    Args:
+        asked: what was given, by parameter name; None: not given.
+
+    Raises:
+        SettingError: one would do nothing; says without what.
+    """
+    if not asked["structured"]:
+        _refuse(asked, _STRUCTURED, "without --structured: only zeros are made, and shapes stay.")
+    elif asked["sparsity"] is None:
+        _refuse(asked, _WEIGHTS, "without --sparsity: with --structured alone no single weight is pruned.")
+    if asked["data"] is None:
+        _refuse(asked, _TRAINED, "without --data: there is nothing to fine-tune on.")
+
+
+def _refuse(asked: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if asked[name] is not None]
+    if given:
+        raise SettingError(f"{', '.join(given)} would do nothing {why}")

@@ -1,0 +1,161 @@
+"""Prune single weights: zeros, in shapes that stay."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from featherweight.artifact.rounding import check_values
+from featherweight.cli.anatomy import left_alone_lines
+from featherweight.cli.batches import Batches
+from featherweight.cli.failures import CheckFailed
+from featherweight.cli.output import say, show, write_json
+from featherweight.cli.pruning.outcome import Measured, Subject, drafted, explained, run_dir_of
+from featherweight.core.masks import Masks
+from featherweight.core.prunable import find_prunable
+from featherweight.profile import count_params
+from featherweight.report import PruneRecord, prune_table
+from featherweight.sparsity import Recipe, prune
+from featherweight.sparsity.progressive import FINE_TUNING, progressive_prune
+from featherweight.sparsity.schedules import schedules
+from featherweight.structured.checkpoint import load
+from featherweight.training import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see ``featherweight prune --help``.
+
+    Attributes:
+        tuning: epochs and learning_rate, where they were given.
+
+    Raises:
+        SettingError: a setting is wrong.
+    """
+
+    model: str
+    weights: Path | None
+    data: str | None
+    sparsity: float
+    criterion: str
+    allocation: str
+    schedule: str
+    tuning: dict[str, Any]
+    seed: int
+    skip: tuple[str, ...]
+    out: Path
+    values: str
+
+    def __post_init__(self) -> None:
+        Recipe(self.sparsity, self.criterion, self.allocation, skip=self.skip, seed=self.seed)
+        check_values(self.values)
+        _ = schedules[self.schedule], self.settings
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Request:
+        """Return the request of a command, by the names of its options; None: not given."""
+        names = ("model", "weights", "data", "seed", "out", "values")
+        tuning = {name: asked[name] for name in ("epochs", "learning_rate") if asked[name] is not None}
+        return cls(
+            **{name: asked[name] for name in names},
+            sparsity=0.9 if asked["sparsity"] is None else asked["sparsity"],
+            criterion=asked["criterion"] or "magnitude",
+            allocation=asked["allocation"] or "global",
+            schedule=asked["schedule"] or "cubic",
+            tuning=tuning,
+            skip=tuple(asked["skip"] or ()),
+        )
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """How to fine-tune."""
+        return replace(FINE_TUNING, seed=self.seed, **self.tuning)
+
+
+def run_prune(request: Request, json_file: Path | None) -> None:
+    """Do all steps; the file is written at the end, whole or not at all.
+
+    Raises:
+        CheckFailed: the pruned network has more weights than asked for.
+        FeatherweightError: it cannot be done as asked.
+    """
+    subject = Subject.of(request.model, request.weights, request.data, request.seed)
+    model, batches = subject.model, subject.batches
+    left_alone = find_prunable(model, request.skip).left_alone
+    before = Measured.of(model, batches)
+    params = count_params(model, nonzero=False)
+    run_dir = run_dir_of(request.out, model, request.data)
+    pruned = with_zeros(model, request, batches, run_dir)
+    with drafted(pruned, request.out, request.values, {"model": request.model}) as (report, draft):
+        after = Measured.of(load(draft, into=pruned), batches)
+    record = PruneRecord(
+        model=request.model,
+        sparsity=Masks.from_zeros(pruned, request.skip).sparsity,
+        params=params,
+        nonzero=count_params(pruned),
+        accuracy_before=before.accuracy if before else None,
+        accuracy_after=after.accuracy if after else None,
+        examples=after.examples if after else None,
+        bytes_dense=report.dense_bytes,
+        bytes_compact=report.file_bytes,
+        out=str(request.out),
+        left_alone=tuple((left.name, left.reason) for left in left_alone),
+    )
+    _tell(record, after, left_alone_lines(left_alone))
+    split = after.split if after else None
+    write_json(json_file, cast("dict[str, Any]", json.loads(record.to_json())) | {"accuracy_split": split})
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def with_zeros(model: nn.Module, request: Request, batches: Batches | None, run_dir: Path) -> nn.Module:
+    """Return ``model`` (or a copy, where it is fine-tuned) with the zeros that are asked for.
+
+    Raises:
+        CheckFailed: it has more weights than asked for.
+    """
+    pruned = _pruned(model, request, batches, run_dir)
+    masks = Masks.from_zeros(pruned, request.skip)
+    allowed = round((1 - request.sparsity) * masks.numel)
+    if masks.kept > allowed:
+        raise CheckFailed(
+            f"{masks.kept:,} of {masks.numel:,} weights are not zero after pruning, at most {allowed:,} were "
+            f"to be. Nothing was written."
+        )
+    return pruned
+
+
+def _pruned(model: nn.Module, request: Request, batches: Batches | None, run_dir: Path) -> nn.Module:
+    asked: dict[str, Any] = {
+        "criterion": request.criterion,
+        "allocation": request.allocation,
+        "skip": request.skip,
+    }
+    if batches is None:
+        prune(model, request.sparsity, seed=request.seed, **asked)
+        return model
+    with explained(run_dir):
+        return progressive_prune(
+            model,
+            request.sparsity,
+            train=batches.train,
+            validate=batches.validate,
+            schedule=request.schedule,
+            settings=request.settings,
+            run_dir=run_dir,
+            **asked,
+        ).eval()
+
+
+def _tell(record: PruneRecord, measured: Measured | None, left_alone: list[str]) -> None:
+    show(prune_table(record))
+    if measured is not None:
+        measured.tell()
+    say("Left alone:")
+    for line in left_alone:
+        say(f"  {line}")
