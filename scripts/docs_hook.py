@@ -20,6 +20,8 @@ REGISTRIES = {
     "allocations": ("featherweight.sparsity.allocation", "allocations"),
     "patterns": ("featherweight.sparsity.patterns", "patterns"),
     "schedules": ("featherweight.sparsity.schedules", "schedules"),
+    "structured criteria": ("featherweight.structured.importance", "importances"),
+    "block criteria": ("featherweight.structured.depth.importance", "block_importances"),
     "networks": ("featherweight.zoo._registry", "networks"),
     "data sets": ("featherweight.zoo._registry", "data_sets"),
 }

@@ -14,7 +14,16 @@ import pytest
 from featherweight._registry import Registry
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["criteria", "allocations", "patterns", "schedules", "networks", "data sets"]
+NAMES = [
+    "criteria",
+    "allocations",
+    "patterns",
+    "schedules",
+    "structured criteria",
+    "block criteria",
+    "networks",
+    "data sets",
+]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ def _table(tensor: Tensor, dim: int, indices: Tensor) -> Tensor:
 def over_slices(score: Callable[[Tensor], Tensor]) -> Importance:
     """Make a criterion of a function of a table ``(units, entries)``, summed over the tensors of a group."""
 
+    @wraps(score)  # whose docstring is its row in the documentation
     def over_all(group: Group, context: Context) -> UnitScores:
         total = np.zeros(len(group))
         for _, table in slices(group, context.tensors):
