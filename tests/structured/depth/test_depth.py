@@ -229,3 +229,24 @@ def test_zeros_of_a_last_layer_hide_nothing(networks, monkeypatch):
     small, _ = prune_structured(model, inputs, blocks=1)
     assert small is not model
     assert not model.head.weight.any()
+
+
+def test_a_block_may_read_the_input_of_the_network():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, input):  # a name that torch.export gives another ending
+            return input + self.layer(input)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Residual(), Residual(), nn.Linear(8, 3))
+    first, last = copy.deepcopy(model[0]), copy.deepcopy(model[1:])
+    with torch.no_grad():
+        first.layer.weight.mul_(1e-3)
+        model[0].load_state_dict(first.state_dict())
+    x = torch.randn(4, 8)
+    small, surgery = prune_structured(model, x, blocks=1)
+    assert surgery.removed_blocks == ("0",)
+    torch.testing.assert_close(small(x), last(x))

@@ -48,8 +48,7 @@ def is_used(graph: Graph, bypasses: Iterable[Bypass], name: str) -> bool:
     """Whether a tensor is still computed for what the network returns."""
     fx_graph = graph.program.graph
     replaced = replacements(fx_graph, bypasses)
-    nodes = {node.name: node for node in fx_graph.nodes}
-    node = _node(nodes, name)
+    node = _node(_by_name(fx_graph), name)
     return node not in replaced and node in _live(fx_graph, replaced)
 
 
@@ -85,11 +84,17 @@ def exported(graph: Graph) -> torch.fx.GraphModule:
 
 def replacements(graph: torch.fx.Graph, bypasses: Iterable[Bypass]) -> dict[Node, Node]:
     """Return which node takes the place of which."""
-    nodes = {node.name: node for node in graph.nodes}
+    nodes = _by_name(graph)
     return {_node(nodes, leaves): _node(nodes, enters) for enters, leaves in bypasses}
 
 
 _COPY = "featherweight.copy"  # node.meta: made here
+
+
+def _by_name(graph: torch.fx.Graph) -> dict[str, Node]:
+    """Return nodes by name; inputs by the name they were traced with: as a module, "input" is "input_1"."""
+    inputs = {str(node.target): node for node in graph.nodes if node.op == "placeholder"}
+    return inputs | {node.name: node for node in graph.nodes}
 
 
 def _node(nodes: Mapping[str, Node], name: str) -> Node:
