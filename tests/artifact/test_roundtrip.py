@@ -186,3 +186,14 @@ def test_the_report_prints_sizes_and_their_ratio(tmp_path):
     ratio = 400_000 / report.file_bytes
     assert f"{report.file_bytes:,} bytes, {ratio:.1f}x fewer than the 400,000 bytes" in str(report)
     assert "90.0% of 100,000 are zero" in str(report)
+
+
+@pytest.mark.parametrize("wanted", [640, 896, 1152, 1408])
+def test_a_length_of_header_that_begins_like_a_pickle(tmp_path, wanted):
+    """The first bytes of such a file are 0x80 and 2, 3, 4 or 5, as a pickle's are."""
+    path, tensors = tmp_path / "a.safetensors", {"w": Array("F32", (1,), np.ones(4, np.uint8))}
+    artifact.write(path, tensors)
+    (length,) = np.fromfile(path, "<u8", 1)
+    artifact.write(path, tensors, metadata={"n": "x" * (wanted - int(length) - len(',"n":""'))})
+    assert path.read_bytes()[:2] == bytes([0x80, wanted // 256])
+    assert_same(artifact.read(path).tensors, tensors)

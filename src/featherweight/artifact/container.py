@@ -65,11 +65,11 @@ def read_header(file: BinaryIO, where: str) -> Header:
         HeaderError: the header is not what the format asks for; OverlapError if its byte ranges are not.
     """
     size = os.fstat(file.fileno()).st_size if hasattr(file, "fileno") else 0
-    start = file.read(8)
-    _refuse_pickle(start, where)
+    start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    _refuse_pickle(start, length, where)
     if len(start) < 8:
         raise TruncatedError(f"{where}: {len(start)} bytes are no safetensors file, which has 8 and more.")
-    length = int.from_bytes(start, "little")
     if length > MAX_HEADER:
         raise NotSafetensorsError(
             f"{where}: not a safetensors file (a header of {length} bytes; the most is {MAX_HEADER})."
@@ -78,11 +78,14 @@ def read_header(file: BinaryIO, where: str) -> Header:
         raise TruncatedError(
             f"{where}: the header should have {length} bytes, the file only has {size} in all."
         )
-    return _parse(file.read(length), 8 + length, size, where)
+    text = (start[8:] + file.read(max(0, length - 1)))[:length]
+    return _parse(text, 8 + length, size, where)
 
 
-def _refuse_pickle(start: bytes, where: str) -> None:
-    if start.startswith(_PICKLES):
+def _refuse_pickle(start: bytes, length: int, where: str) -> None:
+    """Refuse what begins as pickles do, unless those bytes are the length of a header and "{" follows."""
+    is_header = length <= MAX_HEADER and start[8:] == b"{"
+    if start.startswith(_PICKLES) and not is_header:
         raise PickleRefusedError(
             f"{where}: this is a pickle (torch.save), not a safetensors file. Pickles are never loaded, "
             "since loading one can run code. If you trust it: torch.load(..., weights_only=True), then "
