@@ -1,8 +1,13 @@
 """Surgery in place: the class stays, its attributes say the new sizes, or nothing is changed."""
 
+import copy
+
+import pytest
 import torch
 from torch import nn
 
+from featherweight.structured.checkpoint import load, save
+from featherweight.structured.prune import prune_structured
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.surgery import operate
 from featherweight.structured.verify import difference
@@ -115,3 +120,22 @@ def test_a_difference_that_is_no_number_is_none():
     good, bad = torch.ones(2), torch.tensor([1.0, float("nan")])
     assert not difference([good, good], [good, bad]) < 1
     assert not difference([good, good], [bad, good]) < 1
+
+
+@pytest.mark.parametrize("how", ["prune", "load"])
+def test_a_cut_network_trains_while_the_graph_of_an_earlier_step_is_alive(tmp_path, how):
+    """torch keeps a parameter's gradient node, with its old sizes, as long as any graph has it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    x, targets = torch.randn(4, 8), torch.randint(3, (4,))
+    small, _ = prune_structured(copy.deepcopy(model), x, keep=0.5)
+    save(small, tmp_path / "small.safetensors")
+    loss = nn.functional.cross_entropy(model(x), targets)
+    if how == "prune":
+        prune_structured(model, x, keep=0.5)
+    else:
+        load(tmp_path / "small.safetensors", into=model)
+    again = nn.functional.cross_entropy(model(x), targets)
+    again.backward()
+    assert model[0].weight.grad.shape == model[0].weight.shape == (8, 8)
+    assert loss.grad_fn is not None

@@ -16,6 +16,7 @@ from featherweight.core.prunable import unwrap
 from featherweight.core.state import fill_state, read_state, write_state
 from featherweight.structured.record import KEY, Record, from_json, remember, surgeries_of, to_json
 from featherweight.structured.replay import replay
+from featherweight.structured.rewrite import put
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -117,6 +118,5 @@ def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
             for name, child in children.items():
                 setattr(module, name, child)
         for tensor, (values, gradient) in zip(tensors, data, strict=True):
-            tensor.grad = None
-            tensor.data, tensor.grad = values, gradient
+            put(tensor, values, gradient)
         raise

@@ -79,10 +79,21 @@ def shrink(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> None:
         tensor = named[name]
         if id(tensor) not in done:
             gradient = tensor.grad
-            tensor.grad = None
-            tensor.data = left_of(tensor.data, dims)
-            tensor.grad = None if gradient is None else left_of(gradient, dims)
+            put(tensor, left_of(tensor.data, dims), None if gradient is None else left_of(gradient, dims))
             done.add(id(tensor))
+
+
+def put(tensor: torch.Tensor, data: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Give a parameter or buffer other values, which may be fewer, and another gradient.
+
+    While a graph of an earlier step is alive, torch keeps the node that adds to the gradient, with the sizes
+    of then, and the next backward pass fails on it. Values of another type make torch forget that node.
+    """
+    tensor.grad = None
+    if tensor.requires_grad and tensor.shape != data.shape:
+        other = torch.float16 if tensor.dtype != torch.float16 else torch.float32
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data, tensor.grad = data, gradient
 
 
 def left_of(tensor: torch.Tensor, dims: Mapping[int, Kept]) -> torch.Tensor:

@@ -25,7 +25,7 @@ from featherweight.structured.attributes import (
     set_attributes,
 )
 from featherweight.structured.cut import Cut
-from featherweight.structured.rewrite import rewritten, shrink
+from featherweight.structured.rewrite import put, rewritten, shrink
 from featherweight.structured.verify import difference, disturbed
 
 TOLERANCE = 1e-4
@@ -60,8 +60,7 @@ def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     if fitted is None:
         set_attributes(model, before)
         for name, tensor in _tensors(model).items():
-            tensor.grad = None
-            tensor.data, tensor.grad = saved[name]
+            put(tensor, *saved[name])
         return None
     return Fitted(known | {p: known.get(p, {}) | a for p, a in fitted.attributes.items()}, fitted.trials)
 
