@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks._queue import records
+from benchmarks._queue import is_of, records, spread
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
+from benchmarks.methods.runs import MAIN, METHODS, Run
+from benchmarks.structured import accuracy as structured
+from benchmarks.structured import coverage
 
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = {"fashion_cnn": 5, "fashion_resnet20": 2}  # of fine-tuning, in the accuracy tables
@@ -19,6 +22,57 @@ EPOCHS = {"fashion_cnn": 5, "fashion_resnet20": 2}  # of fine-tuning, in the acc
 def accuracy(network: str) -> str:
     """Return test accuracy in per cent by method and sparsity."""
     return table(records(ACCURACY), network, EPOCHS[network])
+
+
+def longer(network: str, epochs: int) -> str:
+    """Return test accuracy in per cent of progressive pruning to 90% with more epochs of fine-tuning."""
+    title = METHODS["progressive"].title
+    runs = [Run(network, "progressive", MAIN, seed, epochs) for seed in range(3)]
+    found = [100 * r["test"] for r in records(ACCURACY) if any(is_of(r, run) for run in runs)]
+    return f"| method | {MAIN:.0%} |\n|---|---|\n| {title}, {epochs} epochs | {spread(found)} |"
+
+
+def structured_accuracy(network: str) -> str:
+    """Return accuracy after cutting channels, beside the baselines."""
+    return structured.table(records(structured.RESULTS), structured.QUESTIONS[network])
+
+
+def structured_speed() -> str:
+    """Return milliseconds before and after cutting channels."""
+    stored = _stored("structured_speed")
+    left = {row["network"]: row for row in stored["cut"]}
+    head = (
+        "| network | parameters left | MACs left | engine | batch | before, ms | after, ms | times faster |"
+    )
+    rows = [
+        f"| {row['network']} | {_share(left[row['network']]['params'])} | "
+        f"{_share(left[row['network']]['macs'])} | {row['engine']} | {row['batch']} | "
+        f"{_milliseconds(row['before'])} | {_milliseconds(row['after'])} | {row['ratio']:.2f} |"
+        for row in stored["rows"]
+    ]
+    return "\n".join([head, "|---" * 8 + "|", *rows, "", _machine(stored)])
+
+
+def structured_cost() -> str:
+    """Return seconds to trace, group and cut, beside Torch-Pruning."""
+    stored = _stored("structured_cost")
+    head = "| network | side | median, s | quartiles, s | runs |"
+    rows = [
+        f"| {name} | {side['name']} | {side['median']:.2f} | {side['low']:.2f} to {side['high']:.2f} | "
+        f"{side['repeats']} |"
+        for name, found in stored["rows"].items()
+        for side in found["sides"]
+    ]
+    return "\n".join([head, "|---" * 5 + "|", *rows, "", _machine(stored)])
+
+
+def _share(pair: list[int]) -> str:
+    return f"{pair[1] / pair[0]:.3f}"
+
+
+def _milliseconds(timing: dict[str, Any]) -> str:
+    low, median, high = (f"{1e3 * timing[name]:.3g}" for name in ("low", "median", "high"))
+    return f"{median} ({low} to {high})"
 
 
 def compact_file() -> str:
@@ -61,6 +115,11 @@ def _machine(stored: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy of fashion_cnn": lambda: accuracy("fashion_cnn"),
     "accuracy of fashion_resnet20": lambda: accuracy("fashion_resnet20"),
+    "longer fine-tuning of fashion_resnet20": lambda: longer("fashion_resnet20", 8),
+    "structured accuracy of fashion_cnn": lambda: structured_accuracy("fashion_cnn"),
+    "structured speed": structured_speed,
+    "structured cost": structured_cost,
+    "coverage": lambda: coverage.table(coverage.records()),
     "compact file": compact_file,
     "prune cost": prune_cost,
 }
