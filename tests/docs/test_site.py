@@ -110,3 +110,19 @@ def test_the_figures_of_the_readme_are_those_of_the_records(hook: ModuleType) ->
     times = [line.split("|") for line in hook.record("prune cost").splitlines() if "quartiles" not in line]
     ours, theirs = (float(row[3]) / 1000 for row in times[1:3])
     assert f"takes {ours:.2f} s for ResNet-50, `torch.nn.utils.prune` {theirs:.2f} s" in readme
+    structured = {
+        line.split("|")[1].strip(): line.split("|")[2]
+        for line in hook.record("structured accuracy of fashion_cnn").splitlines()[2:]
+    }
+    assert f"It has {structured['featherweight, L2'].removesuffix(' (3) ').strip()}% of the test" in readme
+    for title, says in (
+        ("random channels", "random channels"),
+        ("Torch-Pruning, group magnitude", "Torch-Pruning"),
+    ):
+        assert f"{says} {structured[title].split()[0]}%" in readme
+    assert f"has {structured['the same shape from scratch'].split()[0]}%" in readme
+    speeds = [line.split("|")[8].strip() for line in hook.record("structured speed").splitlines()[2:4]]
+    assert f"is {speeds[0]}x faster at batch 1 in PyTorch and {speeds[1]}x faster in ONNX" in readme
+    timm = next(line for line in hook.record("coverage").splitlines() if line.startswith("| timm"))
+    passed, tried = timm.split("|")[2].split(" of ")
+    assert f"{passed.strip()} of timm's {tried.strip()} families" in readme
