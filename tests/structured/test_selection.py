@@ -1,5 +1,7 @@
 """Which units go: the least important, no further than the target, and not below the floors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,50 @@ def test_numbers_of_units_are_rounded_up(ranked):
         1,
         20,
     ]  # a group that is smaller than a multiple is not rounded
+
+
+def test_a_group_of_exactly_the_multiple_stays_whole(ranked):
+    """It is not a small group: cutting it would leave no multiple. Sizes are 16 and 32."""
+    assert kept(ranked(round_to=16).cut(1)) == [16, 16]
+    assert kept(ranked(round_to=32).cut(1)) == [1, 32]
+    assert kept(ranked(round_to=16, min_keep=17).cut(1)) == [16, 32]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_equal_scores_are_counted_out_and_groups_shrink_alike(ranked, scale):
+    ranking = ranked()
+    equal = replace(ranking, scores=[np.full(len(group), scale) for group in ranking.groups])
+    for left in range(3, 49):
+        small, large = kept(equal.cut(1 - left / 48))
+        assert small + large == left
+        assert abs(small / 16 - large / 32) <= 1 / 16
+    gone = equal.cut(0.5)
+    for group in equal.groups:
+        assert np.isin(group.units, gone.removed).tolist() == sorted(np.isin(group.units, gone.removed))
+
+
+def test_some_of_the_units_that_score_alike_go(ranked):
+    ranking = ranked()
+    dead = [scores.copy() for scores in ranking.scores]
+    dead[1][:20] = 0
+    ranking = replace(ranking, scores=dead)
+    assert kept(ranking.cut(10 / 48)) == [16, 22]
+    cut = smallest_cut(ranking, lambda cut: 48 - len(cut.removed), 41, "keep")
+    assert kept(cut) == [16, 25]
+
+
+def test_negative_scores_are_ranked(ranked):
+    ranking = ranked()
+    below = replace(ranking, scores=[scores - 100 for scores in ranking.scores])
+    assert sum(kept(below.cut(0.5))) == 24
+
+
+def test_what_is_left_is_rounded_down(ranked):
+    for left in range(8, 48):
+        assert sum(kept(ranked().cut(1 - left / 48))) == left
+        assert sum(kept(ranked().cut(1 - (left + 0.9) / 48))) == left
+    assert kept(ranked(scope="group").cut(0.3)) == [11, 22]  # of 11.2 and 22.4
+    assert kept(ranked(scope="group").cut(0.45)) == [8, 17]  # of 8.8 and 17.6
 
 
 @pytest.mark.parametrize("scope", ["global", "group"])

@@ -5,13 +5,19 @@ A selection is a number ``share`` of 0..1: how far to go down the order. Two ord
 - global: all units by importance, that of a group divided by its mean so that groups compare;
 - group: in each group the same fraction.
 
-A group keeps at least ``min_keep`` units, and as many as a multiple of ``round_to``.
+Of ``n`` units ``floor((1 - share) n)`` stay. Of equal scores in a group the first stay; of equal scores in
+several groups those that come earlier in their group's order, as a fraction of its size.
+
+A group keeps at least ``min_keep`` units, and a multiple of ``round_to``. A group that has fewer units than
+``round_to`` cannot keep a multiple of it, and is not rounded.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +29,7 @@ from featherweight.structured.groups import Group
 from featherweight.structured.importance import UnitScores
 
 SCOPES = ("global", "group")
+ROUNDING = 1e-9  # of a unit: what (1 - 0.71) * 100 lacks of 29
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Floors:
 
     Attributes:
         min_keep: units of a group, at least 1.
-        round_to: a group of more units than this keeps a multiple of it.
+        round_to: a group of at least this many units keeps a multiple of it.
     """
 
     min_keep: int = 1
@@ -46,7 +53,7 @@ class Floors:
     def kept(self, wanted: int, size: int) -> int:
         """Return how many of ``size`` units stay where ``wanted`` would."""
         kept = max(wanted, min(self.min_keep, size))
-        if size > self.round_to:
+        if size >= self.round_to:
             kept = -(-kept // self.round_to) * self.round_to
         return min(kept, size)
 
@@ -79,34 +86,51 @@ class Ranking:
         return Cut(self.tracing, np.concatenate(removed).tolist())
 
     def _kept_in_each(self, share: float) -> list[int]:
-        return [round((1 - share) * len(group)) for group in self.groups]
+        return [_floor((1 - share) * len(group)) for group in self.groups]
 
     def _kept_globally(self, share: float) -> list[int]:
+        stay = self._order[: _floor((1 - share) * len(self._order))]
+        return np.bincount(stay, minlength=len(self.groups)).tolist()
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """The group of each unit, the most important unit first."""
         if not self.groups:
-            return []
-        relative = [scores / max(float(scores.mean()), 1e-300) for scores in self.scores]
-        order = np.sort(np.concatenate(relative))
-        goes = round(share * len(order))
-        threshold = order[goes] if goes < len(order) else np.inf
-        return [int((scores >= threshold).sum()) for scores in relative]
+            return np.empty(0, np.int64)
+        relative = [
+            np.sort(scores)[::-1] / max(float(np.abs(scores).mean()), 1e-300) for scores in self.scores
+        ]
+        places = [np.arange(len(scores)) / len(scores) for scores in self.scores]
+        groups = np.repeat(np.arange(len(self.groups)), [len(scores) for scores in self.scores])
+        return groups[np.lexsort((np.concatenate(places), -np.concatenate(relative)))]
+
+
+def _floor(units: float) -> int:
+    return math.floor(units + ROUNDING)
 
 
 def smallest_cut(
-    ranking: Ranking, measure: Callable[[Cut], float], target: float, what: str, steps: int | None = None
+    ranking: Ranking,
+    measure: Callable[[Cut], float],
+    target: float,
+    what: str,
+    *,
+    steps: int | None = None,
+    least: float = 0.0,
 ) -> Cut:
     """Return the cut that goes least far and reaches ``measure(cut) <= target``.
 
-    ``steps`` shares are told apart; None: as many as there are units.
+    ``steps`` shares are told apart; None: as many as there are units. The search begins at ``least``.
 
     Raises:
         SettingError: even the floors are above the target; says how far it gets.
     """
-    low, high = 0.0, 1.0
+    low, high = least, 1.0
     if measure(ranking.cut(low)) <= target:
         return ranking.cut(low)
-    if (least := measure(ranking.cut(high))) > target:
+    if (left := measure(ranking.cut(high))) > target:
         raise SettingError(
-            f"{what} cannot be reached: with every group at its floor {least:,.6g} are left, more than "
+            f"{what} cannot be reached: with every group at its floor {left:,.6g} are left, more than "
             f"{target:,.6g}. Lower min_keep or round_to, skip less, or ask for less."
         )
     steps = steps or max(1, sum(len(group) for group in ranking.groups))
