@@ -62,6 +62,36 @@ def test_targets_and_scopes(cnn, target, scope):
         assert 0.4 < after / before <= 0.5
 
 
+@pytest.mark.parametrize("scope", ["global", "group"])
+@pytest.mark.parametrize("keep", [0.29, 0.5, 0.777])
+@pytest.mark.parametrize("floors", [{}, {"round_to": 32}, {"min_keep": 10}])
+def test_keep_leaves_at_most_that(cnn, scope, keep, floors):
+    _, surgery = prune_structured(cnn, INPUTS, keep=keep, scope=scope, **floors)
+    before, after = (sum(widths[place] for widths in surgery.widths) for place in (1, 2))
+    assert after <= keep * before
+    assert surgery.reached.predicted == surgery.reached.achieved == after / before
+    if not floors and scope == "global":
+        assert after == int(keep * before)
+    if not floors and scope == "group":
+        assert all(after == int(keep * before) for _, before, after in surgery.widths)
+
+
+@pytest.mark.parametrize("scope", ["global", "group"])
+@pytest.mark.parametrize("floors", [{"min_keep": 60}, {"round_to": 64}])
+def test_a_keep_below_the_floors_says_how_far_it_gets(cnn, scope, floors):
+    least = 32 + 3 * 60 if "min_keep" in floors else 1 + 3 * 64
+    with pytest.raises(SettingError, match=rf"keep=0\.1 cannot be reached: .* floor {least} are left, more"):
+        prune_structured(cnn, INPUTS, keep=0.1, scope=scope, **floors)
+
+
+@pytest.mark.parametrize("target", ["keep", "params", "macs"])
+def test_a_fresh_network_whose_channels_score_alike(cnn, target):
+    _, surgery = prune_structured(cnn, INPUTS, **{target: 0.5}, criterion="bn_scale")
+    assert 0.45 < surgery.reached.achieved <= 0.5
+    left = [after / before for _, before, after in surgery.widths]
+    assert max(left) - min(left) < 0.05
+
+
 def seconds(model):
     """Stand in for a clock: a microsecond a parameter, and one for the network."""
     return 1e-6 * (1 + count(model))

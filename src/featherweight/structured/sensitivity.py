@@ -267,7 +267,7 @@ class _Network:
         """Cut one group of a copy, and evaluate it."""
         ranking = Ranking(self.tracing, [group], [scores], "group")
         reaching = Reaching(Target("keep", keep), ranking, self.example, None)
-        cut = reaching.choose()
+        cut = ranking.cut(1 - keep)  # of a small group more may be left: it keeps a unit
         choice = Choice(cut, self.every, (), reaching, reaching.predicted(cut))
         small, _ = perform(copy.deepcopy(self.model), self.example, choice)
         return Point(keep, len(group) - len(cut.removed), self.score(small))

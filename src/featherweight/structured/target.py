@@ -21,7 +21,7 @@ from featherweight.profile.macs import count_macs
 from featherweight.structured import cost
 from featherweight.structured.cut import Cut
 from featherweight.structured.rewrite import rewritten
-from featherweight.structured.selection import Ranking, smallest_cut
+from featherweight.structured.selection import ROUNDING, Ranking, smallest_cut
 
 Clock = Callable[[nn.Module], float]
 
@@ -123,14 +123,26 @@ class Reaching:
     def choose(self) -> Cut:
         """Return the cut that goes least far; raises SettingError if even the floors are above the target."""
         if self.target.name == "keep":
-            return self.ranking.cut(1 - self.target.fraction * self.whole_units / max(1, self.units))
+            return self._by_units()
         if self.target.name == "latency":
             return smallest_cut(
-                self.ranking, self.predicted, self.target.fraction, str(self.target), LATENCY_STEPS
+                self.ranking, self.predicted, self.target.fraction, str(self.target), steps=LATENCY_STEPS
             )
         measure = {"params": cost.params, "macs": cost.macs}[self.target.name]
         return smallest_cut(
             self.ranking, measure, self.target.fraction * measure(self.whole), str(self.target)
+        )
+
+    def _by_units(self) -> Cut:
+        """Return the cut that leaves the fraction of the units; of each group's, where each is cut alike."""
+        aim = self.target.fraction * self.whole_units
+        least = min(1.0, max(0.0, 1 - aim / max(1, self.units)))
+        return smallest_cut(
+            self.ranking,
+            lambda cut: self.units - len(cut.removed),
+            aim + ROUNDING,
+            str(self.target),
+            least=least,
         )
 
     @property
