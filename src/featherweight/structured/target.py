@@ -9,23 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from time import perf_counter
 from typing import Any
 
-import torch
 from torch import nn
 
-from featherweight.core.trace import Example, as_arguments, evaluating
+from featherweight.core.trace import Example, as_arguments, evaluating, trace
 from featherweight.errors import SettingError
+from featherweight.profile.latency import time_in_turns
 from featherweight.profile.macs import count_macs
 from featherweight.structured import cost
+from featherweight.structured.axes import trace_axes
 from featherweight.structured.cut import Cut
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import ROUNDING, Ranking, smallest_cut
 
 Clock = Callable[[nn.Module], float]
 
-FEWEST_TURNS = 5
 SECONDS = 0.3  # of measuring one cut
 LATENCY_STEPS = 128  # shares that a search by time tells apart: noise hides finer ones
 
@@ -175,7 +174,7 @@ class Reaching:
 
     def _achieved(self, predicted: float, result: nn.Module) -> float:
         if self.target.name == "latency":
-            return self._stopwatch.relative(result)
+            return self._stopwatch.relative(self._graph_of(result))
         if self.target.name == "params":
             return sum(p.numel() for p in result.parameters()) / cost.params(self.whole)
         if self.target.name == "macs":
@@ -185,13 +184,17 @@ class Reaching:
             return sum(counted.values()) / cost.macs(self.whole)
         return predicted
 
+    def _graph_of(self, result: nn.Module) -> nn.Module:
+        """Return the rewritten graph of ``result``: the whole network is timed in that form, too."""
+        return rewritten(Cut(trace_axes(trace(result, self.example)), ()))
+
 
 class _Stopwatch:
     """Times networks against the whole one."""
 
     def __init__(self, whole: nn.Module, example: Example, clock: Clock | None) -> None:
         self.whole, self.clock = whole.eval(), clock
-        self.args, self.kwargs = as_arguments(example)
+        self.example = example
         self.seconds = None if clock is None else _checked(clock(self.whole))
 
     def relative(self, small: nn.Module) -> float:
@@ -199,30 +202,8 @@ class _Stopwatch:
         with evaluating(small):
             if self.clock is not None and self.seconds is not None:
                 return _checked(self.clock(small)) / self.seconds
-            return self._in_turns(small)
-
-    def _in_turns(self, small: nn.Module) -> float:
-        times: dict[str, list[float]] = {"whole": [], "small": []}
-        for model in (small, self.whole):
-            self._run(model)  # the first run of each is slower
-        started = perf_counter()
-        while len(times["small"]) < FEWEST_TURNS or perf_counter() - started < SECONDS:
-            times["whole"].append(self._run(self.whole))
-            times["small"].append(self._run(small))
-        return min(times["small"]) / min(times["whole"])  # what else the machine does only adds time
-
-    def _run(self, model: nn.Module) -> float:
-        _synchronize()
-        started = perf_counter()
-        with torch.no_grad():
-            model(*self.args, **self.kwargs)
-        _synchronize()
-        return perf_counter() - started
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        times = time_in_turns({"whole": self.whole, "small": small}, self.example, seconds=SECONDS)
+        return times["small"].median / times["whole"].median
 
 
 def _checked(seconds: Any) -> float:
