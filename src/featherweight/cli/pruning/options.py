@@ -77,7 +77,7 @@ Structured = Annotated[
         help="Remove whole channels, heads or blocks; with --sparsity, weights of what is left after that.",
     ),
 ]
-Keep = Annotated[float | None, _structured("Fraction of all channels to keep.", "FRACTION")]
+Keep = Annotated[float | None, _structured("Fraction of all channels to keep at most.", "FRACTION")]
 Params = Annotated[float | None, _structured("Fraction of the parameters to keep at most.", "FRACTION")]
 Macs = Annotated[
     float | None, _structured("Fraction of the multiply-accumulates to keep at most.", "FRACTION")
@@ -90,7 +90,12 @@ Scope = Annotated[
     str | None, _structured("Rank channels globally (global, unless given) or cut each group alike (group).")
 ]
 MinKeep = Annotated[int | None, _structured("Channels that each group keeps at least, 1 unless given.")]
-RoundTo = Annotated[int | None, _structured("Groups keep multiples of this many channels, 1 unless given.")]
+RoundTo = Annotated[
+    int | None,
+    _structured(
+        "Groups keep multiples of this many channels, 1 unless given; those with fewer are not rounded."
+    ),
+]
 Blocks = Annotated[
     str | None,
     _structured("Residual blocks to remove whole before channels: a number, auto, or only.", "N|auto|only"),
