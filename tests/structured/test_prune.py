@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -150,6 +151,95 @@ def test_taylor_takes_what_the_loss_does_not_need(cnn):
     assert 5 in surgery.kept["convs.2.weight"][0]
 
 
+def test_a_latency_compares_networks_of_one_form(cnn):
+    seen = []
+
+    def clock(module):
+        seen.append(type(module).__name__)
+        return seconds(module)
+
+    prune_structured(cnn, INPUTS, latency=0.5, clock=clock)
+    assert set(seen) == {"GraphModule"}
+
+
+LABELS = torch.tensor([1, 2])
+
+
+class Named(nn.Module):
+    """Takes batches of names, and may compute its own loss."""
+
+    def __init__(self, own):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.own = nn.Linear(6, 12), nn.Linear(12, 3), own
+
+    def forward(self, x, labels=None):
+        scores = self.b(torch.relu(self.a(x)))
+        if labels is None or not self.own:
+            return scores
+        return {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_gradients_on_batches_with_names(own):
+    x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    settings = {"keep": 0.5, "criterion": "taylor"}
+    _, expected = prune_structured(Named(own), {"x": x}, data=[({"x": x}, LABELS)], **settings)
+    _, surgery = prune_structured(Named(own), {"x": x}, data=[{"x": x, "labels": LABELS}], **settings)
+    assert surgery.kept == expected.kept
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "gave no batch"),
+        (3, "got a int"),
+        ([3], "batch of data= is .inputs, targets.*got a int"),
+        ([{"x": 1}], "mapping with 'labels'; got a dict"),
+    ],
+)
+def test_data_of_another_form(cnn, data, message):
+    with pytest.raises(SettingError, match=message):
+        prune_structured(cnn, INPUTS, keep=0.5, criterion="taylor", data=data)
+
+
+def test_a_model_without_gradients_or_values(cnn):
+    data = [(INPUTS, LABELS)]
+    with pytest.raises(ModelError, match="Every parameter is frozen"):
+        prune_structured(cnn.requires_grad_(False), INPUTS, keep=0.5, criterion="taylor", data=data)
+    with pytest.raises(ModelError, match="on the meta device"):
+        prune_structured(cnn.to("meta"), INPUTS, keep=0.5)
+
+
+@pytest.mark.parametrize("example", [None, 3, "x"])
+def test_inputs_that_are_none(cnn, example):
+    with pytest.raises(SettingError, match=r"example_inputs is a tensor.*got a (NoneType|int|str)"):
+        prune_structured(cnn, example, keep=0.5)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        lambda group: torch.ones(3),
+        lambda group: 3,
+        lambda group: None,
+        lambda group: np.full(len(group), np.nan),
+        lambda group: np.full(len(group), np.inf),
+        lambda group: ["a"] * len(group),
+    ],
+)
+def test_what_a_criterion_returns_is_checked(cnn, scores):
+    before = count(cnn)
+    with pytest.raises(SettingError, match=r"each unit, 32 in group 'convs\.0\.weight'"):
+        prune_structured(cnn, INPUTS, keep=0.5, criterion=lambda group, context: scores(group))
+    assert count(cnn) == before
+
+
+def test_a_criterion_may_return_tensors(cnn):
+    _, surgery = prune_structured(cnn, INPUTS, keep=0.5, criterion=lambda group, _: torch.ones(len(group)))
+    assert surgery.reached.achieved == 0.5
+
+
 def test_taylor_without_data(cnn):
     with pytest.raises(SettingError, match="pass data="):
         prune_structured(cnn, INPUTS, keep=0.5, criterion="taylor")
@@ -196,6 +286,10 @@ def test_a_last_layer_of_zeros_hides_nothing(cnn):
         ({"keep": 0.5, "scope": "all"}, "global, group"),
         ({"keep": 0.5, "criterion": "l3"}, "l1, l2"),
         ({"keep": 0.5, "skip": "convz"}, "convs"),
+        ({"keep": 0.5, "skip": None}, "skip is a sequence of names"),
+        ({"keep": 0.5, "skip": [3]}, "skip is a sequence of names"),
+        ({"latency": 0.5, "clock": 3}, "clock is a function"),
+        ({"keep": 0.5, "criterion": None}, "criterion is a name or a function"),
         ({"params": 1e-6}, "cannot be reached"),
     ],
 )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherweight.core.skip import match_skip
-from featherweight.core.trace import Example, as_arguments, evaluating, trace
+from featherweight.core.trace import Example, trace
 from featherweight.errors import ModelError, SettingError
 from featherweight.structured.axes import Frozen, Tracing, trace_axes
 from featherweight.structured.cut import Cut, cut_of
+from featherweight.structured.gradients import Loss, gradients_over
 from featherweight.structured.groups import Group, find_groups
-from featherweight.structured.importance import Context, Importance, importance_of
+from featherweight.structured.importance import Context, Importance, UnitScores, importance_of
 from featherweight.structured.selection import SCOPES, Floors, Ranking
 from featherweight.structured.target import Clock, Reaching, Target, Whole
-
-Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Selecting:
     """How units are ranked and which are left alone; see ``prune_structured``.
 
     Raises:
-        SettingError: there is no such scope.
+        SettingError: there is no such scope, or a setting has the wrong type.
         UnknownNameError: there is no such criterion.
     """
 
@@ -45,7 +43,15 @@ class Selecting:
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise SettingError(f"scope is one of {', '.join(SCOPES)}, got {self.scope!r}.")
-        _ = self.importance
+        skip: Any = self.skip
+        if not isinstance(skip, Sequence) or not all(isinstance(pattern, str) for pattern in skip):  # pyright: ignore
+            raise SettingError(f"skip is a sequence of names or patterns, () for none, got {skip!r}.")
+        if self.clock is not None and not callable(self.clock):
+            raise SettingError(f"clock is a function (module) -> seconds, got {self.clock!r}.")
+        if not callable(self.importance):
+            raise SettingError(
+                f"criterion is a name or a function (group, context) -> scores, got {self.criterion!r}."
+            )
 
     @property
     def importance(self) -> Importance:
@@ -117,11 +123,11 @@ def rank(model: nn.Module, tracing: Tracing, groups: Sequence[Group], how: Selec
     context = Context(
         model,
         dict(model.named_parameters()),
-        lambda: _gradients(model, how.data, how.loss),
+        lambda: gradients_over(model, how.data, how.loss),
         how.seed,
         how.data,
     )
-    scores = [how.importance(group, context) for group in groups]
+    scores = [_checked(how.importance(group, context), group) for group in groups]
     return Ranking(tracing, groups, scores, how.scope, how.floors)
 
 
@@ -132,20 +138,23 @@ def skipped_groups(model: nn.Module, groups: Sequence[Group], skip: Sequence[str
     return tuple(g.name for g in groups if any(place.tensor in patterns for place in g.places))
 
 
-def _gradients(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:
-    """Return the gradients of the mean loss over ``data``, in evaluation mode; the model's own stay."""
-    if data is None:
-        return {}
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(p) for name, p in named.items()}
-    with evaluating(model), torch.enable_grad():
-        for inputs, targets in data:
-            args, kwargs = as_arguments(inputs)
-            value = loss(model(*args, **kwargs), targets)
-            found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-            for name, gradient in zip(named, found, strict=True):
-                total[name] += 0 if gradient is None else gradient  # pyright: ignore
-    return total
+def _checked(scores: Any, group: Group) -> UnitScores:
+    found = scores.detach().cpu().numpy() if isinstance(scores, Tensor) else scores
+    try:
+        checked = np.asarray(found, np.float64)
+    except (TypeError, ValueError):
+        checked = np.empty(0)
+    if checked.shape != (len(group),) or not np.isfinite(checked).all():
+        raise SettingError(
+            f"A criterion returns a finite number for each unit, {len(group)} in group {group.name!r}; got "
+            f"{_described(checked) if checked.size else repr(scores)}."
+        )
+    return checked
+
+
+def _described(scores: UnitScores) -> str:
+    wrong = int((~np.isfinite(scores)).sum())
+    return f"an array of shape {scores.shape}" + (f", {wrong} of them NaN or infinite" if wrong else "")
 
 
 def _nothing_to_cut(frozen: Sequence[Frozen], left_alone: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from featherweight.structured.choose import Selecting, choose
 from featherweight.structured.depth.decide import Network, decide, left_of
 from featherweight.structured.depth.importance import BlockImportance
 from featherweight.structured.depth.settings import Depth
+from featherweight.structured.given import check_given
 from featherweight.structured.importance import Importance
 from featherweight.structured.penalty import GrowingPenalty
 from featherweight.structured.prune import perform, without_blocks
@@ -94,7 +95,7 @@ def progressive_prune_structured(
     Args:
         model: the trained network; it is not changed.
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
-        keep: what is left of all units; see ``prune_structured``, also for the next four.
+        keep: what is left of all units at most; see ``prune_structured``, also for the next four.
         params: what is left of the parameters.
         macs: what is left of the multiply-accumulates.
         latency: what is left of the time of a forward pass.
@@ -110,7 +111,7 @@ def progressive_prune_structured(
         scope: "global" or "group".
         skip: names or patterns of parameters and modules whose groups are left alone.
         min_keep: units that each group keeps at least.
-        round_to: groups keep multiples of this many units.
+        round_to: groups keep multiples of this many units; those with fewer units are not rounded.
         loss: ``loss(outputs, targets)``; None: cross-entropy.
         metric: ``(outputs, targets) -> (sum, count)``, whose quotient is maximised; None: accuracy.
         run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
@@ -133,6 +134,7 @@ def progressive_prune_structured(
     depth = Depth(blocks, block_criterion, block_unit)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:  # pyright: ignore
         raise SettingError(f"steps is the number of cuts, at least 1, got {steps!r}.")
+    check_given(unwrap(model), example_inputs)
     if (train is None) != (validate is None):
         raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
     if train is None or validate is None:

@@ -22,6 +22,7 @@ from featherweight.structured.depth.decide import Decision, Network, decide
 from featherweight.structured.depth.importance import BlockImportance
 from featherweight.structured.depth.remove import Removal, others, remove
 from featherweight.structured.depth.settings import Depth
+from featherweight.structured.given import check_given
 from featherweight.structured.graph_module import as_module
 from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Importance
@@ -111,7 +112,8 @@ def prune_structured(
     Args:
         model: any network that torch.export can trace.
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
-        keep: fraction of each group's units to keep (with scope "group") or of all units (with "global").
+        keep: fraction of all units to keep at most, and with scope "group" of each group's. Units are whole:
+            of 5, keep=0.5 leaves 2.
         params: fraction of the parameters to keep at most.
         macs: fraction of the multiply-accumulates to keep at most.
         latency: fraction of the time of a forward pass to keep at most, measured with ``example_inputs`` and
@@ -122,7 +124,7 @@ def prune_structured(
         scope: "global" ranks the units of all groups together, "group" cuts each group alike.
         skip: names or patterns of parameters and modules whose groups are left alone.
         min_keep: units that each group keeps at least.
-        round_to: groups keep multiples of this many units.
+        round_to: groups keep multiples of this many units; those with fewer units are not rounded.
         data: batches ``(inputs, targets)`` for criteria that look at gradients or, several times, the loss.
         loss: ``(outputs, targets) -> scalar`` for those.
         optimizer: of the model's parameters: its state is cut too, and it goes on with what is returned.
@@ -149,6 +151,7 @@ def prune_structured(
     target = None if unaimed else Target.of(**given)
     if target is None and clock is not None:
         raise SettingError("clock= measures latency; without latency= it would do nothing.")
+    check_given(model, example_inputs)
     if depth and isinstance(data, Iterator):
         data = tuple(data)  # it is read several times
     how = Selecting(criterion, scope, skip, Floors(min_keep, round_to), data, loss, clock, seed)
