@@ -141,6 +141,8 @@ def test_what_is_wrong_is_said_before_anything_is_done(trained):
         run(trained, steps=0)
     with pytest.raises(SettingError, match="both train= and validate="):
         run(trained, train=None)
+    with pytest.raises(SettingError, match=r"keep=0\.1 cannot be reached"):
+        run(trained, macs=None, keep=0.1, min_keep=8, steps=1)
     with pytest.raises(SettingError, match="strength of a growing penalty"):
         run(trained, penalty=0.0)
 
