@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from torch import nn
+
 from featherweight.errors import SettingError
 
 
@@ -27,6 +29,14 @@ def match_skip(skip: str | Sequence[str], parameters: Sequence[tuple[str, ...]])
         for names in hits:
             found.setdefault(names[0], pattern)
     return found
+
+
+def names_of_parameters(model: nn.Module) -> list[tuple[str, ...]]:
+    """Return the names of each parameter of ``model``, several where it is tied."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [tuple(every) for every in names.values()]
 
 
 def matches_any(pattern: str, parameters: Sequence[tuple[str, ...]]) -> bool:

@@ -64,11 +64,13 @@ class Graph:
     Attributes:
         calls: the operations in order.
         shapes: sizes of every tensor.
-        stored: names of tensors that are parameters or buffers of the model, with their state dict names.
-        parameters: state dict names of the parameters.
+        stored: names of tensors that are parameters or buffers of the model, with their state dict names; a
+            tied one is there once, by its first name.
+        parameters: state dict names of the parameters, in the same way.
         inputs: names of the tensors that the network was given.
         outputs: names of the tensors that it returned.
         program: what torch.export gave, for those who rewrite it.
+        aliases: the further names of tied parameters and buffers, each with the first one.
     """
 
     calls: tuple[Call, ...]
@@ -78,6 +80,17 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     program: ExportedProgram = field(repr=False, compare=False)
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def first_name(self, name: str) -> str:
+        """Return the name that is in ``stored`` of a parameter or buffer, given any of its names."""
+        return self.aliases.get(name, name)
+
+    def stored_in_program(self) -> dict[str, str]:
+        """Return the first name of each parameter and buffer, by the names of the program's inputs."""
+        signature = self.program.graph_signature
+        inputs = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        return {name: self.first_name(target) for name, target in inputs.items()}
 
 
 def trace(model: nn.Module, example_inputs: Example) -> Graph:
@@ -136,25 +149,29 @@ class _Reader:
         self.names: dict[torch.fx.Node, Any] = {}  # what a node is in the plain graph: Ref, number, list
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.calls: list[Call] = []
+        self.aliases = _aliases(program)
 
     def read(self) -> Graph:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
-                self._name_value(node)
+                self._name_input(node)
             elif node.op == "call_function":
                 self._read_call(node)
             elif node.op == "get_attr":
                 self.names[node] = None
         stored, inputs = self._signature()
-        parameters = frozenset(self.program.graph_signature.parameters)
+        parameters = frozenset(self.program.graph_signature.parameters) - self.aliases.keys()
         (result,) = (node.args[0] for node in self.program.graph.nodes if node.op == "output")
         outputs = tuple(dict.fromkeys(ref.name for ref in refs(self._plain(result))))
-        return Graph(tuple(self.calls), self.shapes, stored, parameters, inputs, outputs, self.program)
+        return Graph(
+            tuple(self.calls), self.shapes, stored, parameters, inputs, outputs, self.program, self.aliases
+        )
 
     def _signature(self) -> tuple[dict[str, str], tuple[str, ...]]:
         kinds = (InputKind.PARAMETER, InputKind.BUFFER)
         specs = self.program.graph_signature.input_specs
-        stored = {s.arg.name: str(s.target) for s in specs if s.kind in kinds}
+        targets = {s.arg.name: str(s.target) for s in specs if s.kind in kinds}
+        stored = {name: target for name, target in targets.items() if target not in self.aliases}
         inputs = tuple(
             s.arg.name for s in specs if s.kind == InputKind.USER_INPUT and s.arg.name in self.shapes
         )
@@ -180,6 +197,16 @@ class _Reader:
                 source=_source(node),
             )
         )
+
+    def _name_input(self, node: torch.fx.Node) -> None:
+        """Name an input; one that is tied to an earlier one is that."""
+        signature = self.program.graph_signature
+        inputs = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        first = self.aliases.get(inputs.get(node.name, ""))
+        if first is None:
+            self._name_value(node)
+        else:
+            self.names[node] = Ref(next(name for name, target in inputs.items() if target == first))
 
     def _name_value(self, node: torch.fx.Node) -> None:
         self.names[node] = self._value(node.name, node.meta.get("val"))
@@ -216,6 +243,16 @@ class _Reader:
         if isinstance(value, Mapping):
             return {key: self._plain(part) for key, part in value.items()}  # pyright: ignore
         return value
+
+
+def _aliases(program: ExportedProgram) -> dict[str, str]:
+    """Return the further names of tied parameters and buffers, each with the first one."""
+    signature = program.graph_signature
+    targets = [*signature.inputs_to_parameters.values(), *signature.inputs_to_buffers.values()]
+    held = {**program.constants, **program.state_dict}
+    first: dict[int, str] = {}
+    every = {name: first.setdefault(id(held[name]), name) for name in targets if name in held}
+    return {name: same for name, same in every.items() if same != name}
 
 
 def refs(value: Any) -> Iterator[Ref]:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.core.skip import match_skip
+from featherweight.core.skip import match_skip, names_of_parameters
 from featherweight.core.trace import Example, trace
 from featherweight.errors import ModelError, SettingError
 from featherweight.structured.axes import Frozen, Tracing, trace_axes
@@ -133,8 +133,7 @@ def rank(model: nn.Module, tracing: Tracing, groups: Sequence[Group], how: Selec
 
 def skipped_groups(model: nn.Module, groups: Sequence[Group], skip: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the groups left alone; raises SettingError if a pattern matches nothing."""
-    named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
-    patterns = match_skip(skip, named)
+    patterns = match_skip(skip, names_of_parameters(model))
     return tuple(g.name for g in groups if any(place.tensor in patterns for place in g.places))
 
 

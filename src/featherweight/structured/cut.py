@@ -55,6 +55,7 @@ class Cut:
 
 def cut_of(tracing: Tracing, kept: Mapping[str, Mapping[int, Kept]]) -> Cut:
     """Return the cut that leaves ``kept``: a unit went if everything that belongs to it did."""
+    kept = {tracing.graph.first_name(name): dims for name, dims in kept.items()}
     removed: list[int] = []
     for group in find_groups(tracing):
         gone = np.ones(len(group), bool)

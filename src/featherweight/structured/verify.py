@@ -39,8 +39,9 @@ class Zeroed(torch.fx.Interpreter):
         if n.name in self.over_less:
             return self._run_over_less(n)
         result = super().run_node(n)
-        if n.op == "get_attr" and n.target in self.zeros:
-            return with_zeros(result, self.zeros[str(n.target)])
+        name = self.cut.tracing.graph.first_name(str(n.target))
+        if n.op == "get_attr" and name in self.zeros:
+            return with_zeros(result, self.zeros[name])
         return result
 
     def _run_over_less(self, node: torch.fx.Node) -> Any:
@@ -63,7 +64,8 @@ class Zeroed(torch.fx.Interpreter):
 
     def _kept(self, node: torch.fx.Node) -> dict[int, Kept]:
         tracing = self.cut.tracing
-        name = tracing.stored[str(node.target)] if node.op == "get_attr" else _value_of(node)
+        held = node.op == "get_attr"
+        name = tracing.stored[tracing.graph.first_name(str(node.target))] if held else _value_of(node)
         return {dim: self.cut.kept(axis) for dim, axis in enumerate(tracing.axes[name])}
 
     def _spread(self, part: Tensor, name: str) -> Tensor:

@@ -299,3 +299,13 @@ def test_masks_before_and_after():
     assert not any(name.startswith(surgery.removed_blocks) for name in masks)
     left = sum(int((p != 0).sum()) for p in small.parameters())
     assert left < 0.3 * count(small)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_removed_blocks_count_for_a_target_of_parameters():
+    model = build("resnet20")
+    before = sum(p.numel() for p in model.parameters())
+    small, surgery = prune_structured(model, torch.randn(2, 1, 28, 28), params=0.8, blocks="only")
+    assert surgery.removed_blocks
+    assert surgery.params == (before, sum(p.numel() for p in small.parameters()))
+    assert surgery.reached.achieved <= 0.8

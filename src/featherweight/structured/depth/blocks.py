@@ -211,11 +211,12 @@ def _name(graph: Graph, tensors: frozenset[str]) -> str:
     """Return the path of the largest part of what a branch holds."""
     sizes: Counter[str] = Counter()
     shapes = {target: graph.shapes[name] for name, target in graph.stored.items()}
-    paths = [_parent(name).split(".") for name in sorted(tensors)]
+    names = sorted(tensors & shapes.keys())  # a tied one once
+    paths = [_parent(name).split(".") for name in names]
     common = 0
     while all(len(path) > common and path[common] == paths[0][common] for path in paths):
         common += 1
-    for name, path in zip(sorted(tensors), paths, strict=True):
+    for name, path in zip(names, paths, strict=True):
         sizes[".".join(path[: common + 1])] += _count(shapes[name])
     return sizes.most_common(1)[0][0] or min(tensors)
 

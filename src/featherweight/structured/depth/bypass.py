@@ -34,11 +34,21 @@ class Bypass(NamedTuple):
 def tensors_without(graph: Graph, bypasses: Iterable[Bypass]) -> frozenset[str]:
     """Return the names of the parameters and buffers that only what ``bypasses`` make idle uses.
 
-    What no operation uses (a batch norm's count of batches) goes with the module that holds it.
+    What no operation uses (a batch norm's count of batches) goes with the module that holds it; of a tied one
+    all names are returned.
     """
-    stored, fx_graph = graph.stored, graph.program.graph
+    inputs = graph.stored_in_program()
+    gone = _idle_after(graph.program.graph, inputs, bypasses)
+    return gone | {name for name, first in graph.aliases.items() if first in gone}
+
+
+def _idle_after(
+    fx_graph: torch.fx.Graph, stored: Mapping[str, str], bypasses: Iterable[Bypass]
+) -> frozenset[str]:
+    """Return which of ``stored``, names of tensors by node, nothing that is left uses."""
+    replaced = replacements(fx_graph, bypasses)
     before = {stored[node.name] for node in _live(fx_graph, {}) if node.name in stored}
-    after = {stored[n.name] for n in _live(fx_graph, replacements(fx_graph, bypasses)) if n.name in stored}
+    after = {stored[node.name] for node in _live(fx_graph, replaced) if node.name in stored}
     gone, idle = before - after, set(stored.values()) - before
     homes = {_parent(name) for name in gone} - {_parent(name) for name in after}
     return frozenset(gone | {name for name in idle if _parent(name) in homes})
@@ -70,8 +80,19 @@ def apply(module: torch.fx.GraphModule, bypasses: Iterable[Bypass]) -> None:
 
 def bypassed(module: torch.fx.GraphModule, bypasses: Iterable[Bypass]) -> torch.fx.GraphModule:
     """Return ``module`` without the parts; it shares the parameters of those that are left."""
-    small = torch.fx.GraphModule(module, copy.deepcopy(module.graph))
+    bypasses = tuple(bypasses)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # FutureWarning of torch's own copy of a graph's inputs and outputs
+        small = torch.fx.GraphModule(module, copy.deepcopy(module.graph))
+    held = dict(small.named_parameters(remove_duplicate=False)) | dict(
+        small.named_buffers(remove_duplicate=False)
+    )
+    first: dict[int, str] = {}
+    names = {name: first.setdefault(id(tensor), name) for name, tensor in held.items()}
+    nodes = [node for node in small.graph.nodes if node.op == "get_attr" and node.target in names]
+    gone = _idle_after(small.graph, {node.name: names[node.target] for node in nodes}, bypasses)
     apply(small, bypasses)
+    delete(small, [name for name in held if names[name] in gone])
     return small.eval()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from featherweight.core.skip import match_skip
+from featherweight.core.skip import match_skip, names_of_parameters
 from featherweight.core.trace import Graph
 from featherweight.errors import SettingError
 from featherweight.structured.depth.blocks import Block, find_blocks
@@ -40,8 +40,7 @@ class Candidates:
     @classmethod
     def of(cls, model: nn.Module, graph: Graph, unit: str, skip: Sequence[str]) -> Candidates:
         """Return those of ``model``; raises SettingError if a pattern of ``skip`` matches nothing."""
-        named = [(name,) for name, _ in model.named_parameters(remove_duplicate=False)]
-        patterns = match_skip(skip, named)
+        patterns = match_skip(skip, names_of_parameters(model))
         every = find_blocks(model, graph, unit)
         left_alone = tuple(block.name for block in every if block.tensors & patterns.keys())
         free = tuple(block for block in every if block.name not in left_alone)

@@ -48,6 +48,7 @@ def _of_branch(model: nn.Module, graph: Graph, block: Block) -> dict[str, bool]:
     used = {
         graph.stored[ref.name] for c in graph.calls for ref in refs(c.arguments) if ref.name in graph.stored
     }
+    used |= {name for name, first in graph.aliases.items() if first in used}
     found: list[str] = []
     for path, module in model.named_modules(remove_duplicate=False):
         own = {f"{path}.{name}" for name in _names(module)} & used
