@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from featherweight.core.prunable import unwrap
 from featherweight.core.trace import Example, as_arguments, evaluating, trace
 from featherweight.errors import SettingError, SurgeryError
 from featherweight.structured import cost
@@ -26,7 +27,7 @@ from featherweight.structured.given import check_given
 from featherweight.structured.graph_module import as_module
 from featherweight.structured.groups import find_groups
 from featherweight.structured.importance import Importance
-from featherweight.structured.optimizer import follow, forget
+from featherweight.structured.optimizer import check_follows, follow, forget
 from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import Floors
@@ -110,7 +111,8 @@ def prune_structured(
     with what was removed set to zero, or bypassed: that is checked before it is returned.
 
     Args:
-        model: any network that torch.export can trace.
+        model: any network that torch.export can trace; of a compiled or data-parallel one, the network inside
+            is cut and returned.
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
         keep: fraction of all units to keep at most, and with scope "group" of each group's. Units are whole:
             of 5, keep=0.5 leaves 2.
@@ -151,7 +153,10 @@ def prune_structured(
     target = None if unaimed else Target.of(**given)
     if target is None and clock is not None:
         raise SettingError("clock= measures latency; without latency= it would do nothing.")
+    model = unwrap(model)
     check_given(model, example_inputs)
+    if optimizer is not None:
+        check_follows(optimizer, model)
     if depth and isinstance(data, Iterator):
         data = tuple(data)  # it is read several times
     how = Selecting(criterion, scope, skip, Floors(min_keep, round_to), data, loss, clock, seed)
@@ -174,9 +179,9 @@ def _with_depth(
             chosen = choose(removal.model, example, target, network.how, network.whole)
             cut = chosen.cut
             result, surgery = perform(removal.model, example, chosen)
-    if optimizer is not None:
-        follow(optimizer, parameters, result, cut)
-        forget(optimizer, result, parameters)
+        if optimizer is not None:
+            follow(optimizer, parameters, result, cut)
+            forget(optimizer, result, parameters)
     whole = network.whole.cut
     return result, replace(
         surgery,
