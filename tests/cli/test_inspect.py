@@ -177,7 +177,7 @@ def test_sensitivity(invoke, mynet):
     record = json.loads((mynet / "a.json").read_text())
     (group,) = record["groups"]
     assert (record["model"], record["examples"], group["name"]) == ("mynet:net", 16, "0.weight")
-    assert [point["kept"] for point in group["points"]] == [12, 8, 4, 2]
+    assert [point["kept"] for point in group["points"]] == [12, 8, 4, 1]
     assert f"{100 * group['points'][1]['score']:.2f}%" in result.stdout
     page = (mynet / "r.html").read_text()
     assert page.count("<svg") == 1
