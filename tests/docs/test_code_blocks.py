@@ -11,6 +11,7 @@ import torch
 
 import featherweight as fw
 from featherweight.sparsity.criteria import criteria
+from featherweight.structured.importance import importances
 from featherweight.zoo._registry import data_sets
 from featherweight.zoo.data.splits import Splits, split
 
@@ -47,7 +48,8 @@ def few_images() -> Splits:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Run in an empty folder, on little data, and forget what a page registers."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(criteria, "_entries", dict(criteria._entries))
+    for registry in (criteria, importances):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(data_sets, "_entries", data_sets._entries | {"fashion_mnist": few_images})
     torch.manual_seed(0)
 
