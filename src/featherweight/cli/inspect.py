@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,14 +68,19 @@ def inspect(
 
         with resumable("With --json, the same command goes on."):
             show_sensitivity(Scan(what, weights, data, input_shape, report, json))
-    elif groups:
+    else:
+        output.write_json(json, _shown(what, weights, input_shape, groups=groups))
+
+
+def _shown(what: str, weights: Path | None, input_shape: str | None, *, groups: bool) -> dict[str, Any]:
+    """Print the groups or the weights of a network; return the record."""
+    if groups:
         from featherweight.cli.groups import show_groups
 
-        output.write_json(json, show_groups(what, weights, input_shape))
-    else:
-        from featherweight.cli.anatomy import show_network
+        return show_groups(what, weights, input_shape)
+    from featherweight.cli.anatomy import show_network
 
-        output.write_json(json, show_network(what, weights, input_shape))
+    return show_network(what, weights, input_shape)
 
 
 def _refuse_idle(groups: bool, sensitivity: bool, data: str | None, report: Path | None) -> None:
