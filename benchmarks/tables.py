@@ -56,14 +56,8 @@ def structured_speed() -> str:
 def structured_cost() -> str:
     """Return seconds to trace, group and cut, beside Torch-Pruning."""
     stored = _stored("structured_cost")
-    head = "| network | side | median, s | quartiles, s | runs |"
-    rows = [
-        f"| {name} | {side['name']} | {side['median']:.2f} | {side['low']:.2f} to {side['high']:.2f} | "
-        f"{side['repeats']} |"
-        for name, found in stored["rows"].items()
-        for side in found["sides"]
-    ]
-    return "\n".join([head, "|---" * 5 + "|", *rows, "", _machine(stored)])
+    sides = {name: found["sides"] for name, found in stored["rows"].items()}
+    return _timings("network", sides, "s", 2) + f"\n\n{_machine(stored)}"
 
 
 def _share(pair: list[int]) -> str:
@@ -90,14 +84,18 @@ def compact_file() -> str:
 def prune_cost() -> str:
     """Return what pruning and holding masks cost."""
     stored = _stored("prune_cost")
-    head = "| what | side | median, ms | quartiles, ms | runs |"
-    rows = [
-        f"| {title} | {side['name']} | {1e3 * side['median']:.1f} | "
-        f"{1e3 * side['low']:.1f} to {1e3 * side['high']:.1f} | {side['repeats']} |"
-        for title, sides in stored["rows"].items()
-        for side in sides
-    ]
-    return "\n".join([head, "|---" * 5 + "|", *rows, "", _machine(stored)])
+    return _timings("what", stored["rows"], "ms", 1) + f"\n\n{_machine(stored)}"
+
+
+def _timings(what: str, sides: dict[str, list[dict[str, Any]]], unit: str, digits: int) -> str:
+    """Return median and quartiles of each side of each comparison."""
+    scale = {"s": 1, "ms": 1e3}[unit]
+    rows = [f"| {what} | side | median, {unit} | quartiles, {unit} | runs |", "|---" * 5 + "|"]
+    for name, timings in sides.items():
+        for side in timings:
+            low, median, high = (f"{scale * side[key]:.{digits}f}" for key in ("low", "median", "high"))
+            rows.append(f"| {name} | {side['name']} | {median} | {low} to {high} | {side['repeats']} |")
+    return "\n".join(rows)
 
 
 def _stored(name: str) -> dict[str, Any]:
