@@ -147,6 +147,17 @@ def test_what_is_wrong_is_said_before_anything_is_done(trained):
         run(trained, penalty=0.0)
 
 
+def test_a_target_out_of_reach_is_refused_before_anything_is_trained(trained):
+    class Unread:
+        def __iter__(self):
+            raise AssertionError("trained")
+
+    with pytest.raises(SettingError, match=r"keep=0\.1 cannot be reached.* left"):
+        run(trained, macs=None, keep=0.1, min_keep=8, steps=3, train=Unread())
+    with pytest.raises(SettingError, match=r"macs=0\.01 cannot be reached.* left"):
+        run(trained, macs=0.01, min_keep=8, steps=2, penalty=1.0, train=Unread())
+
+
 def test_the_penalty_shrinks_what_will_go_and_nothing_else(trained):
     model = copy.deepcopy(trained)
     goes = torch.zeros(16, dtype=torch.bool)

@@ -126,6 +126,23 @@ def test_a_latency_that_cannot_be_reached_says_how_far_it_gets(cnn):
     assert all(torch.equal(tensor, state[name]) for name, tensor in cnn.state_dict().items())
 
 
+def test_an_error_after_the_cut_leaves_the_network_as_it_was(cnn):
+    state = copy.deepcopy(cnn.state_dict())
+    optimizer = torch.optim.SGD(cnn.parameters(), 0.1)
+
+    def broken(model):
+        if cnn.convs[1].out_channels < 64:  # what was predicted is cut and looked at
+            raise RuntimeError("the clock stopped")
+        return seconds(model)
+
+    with pytest.raises(RuntimeError, match="the clock stopped"):
+        prune_structured(cnn, INPUTS, latency=0.5, clock=broken, optimizer=optimizer)
+    assert cnn.convs[1].out_channels == 64
+    assert all(torch.equal(tensor, state[name]) for name, tensor in cnn.state_dict().items())
+    small, _ = prune_structured(cnn, INPUTS, latency=0.5, clock=seconds, optimizer=optimizer)
+    assert count(small) < sum(tensor.numel() for tensor in state.values())
+
+
 def test_what_was_predicted_is_counted_on_the_result(cnn):
     for target in ("params", "macs", "keep"):
         _, surgery = prune_structured(copy.deepcopy(cnn), INPUTS, **{target: 0.5})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TypeVar, overload
 
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from featherweight.core.prunable import unwrap
 from featherweight.core.state import fill_state, read_state, write_state
 from featherweight.structured.record import KEY, Record, from_json, remember, surgeries_of, to_json
 from featherweight.structured.replay import replay
-from featherweight.structured.rewrite import put
+from featherweight.structured.undo import unchanged_on_failure
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -81,7 +80,7 @@ def load(
         fill_state(into, path, max_bytes=max_bytes)
         return into
     cut = inner = unwrap(into)
-    with _unchanged_on_failure(inner):
+    with unchanged_on_failure(inner):
         for record in surgeries:
             cut = replay(cut, record)
         remember(cut, (*surgeries_of(inner), *surgeries))
@@ -100,23 +99,3 @@ def _still_to_do(path: str | os.PathLike[str], into: nn.Module, max_bytes: int |
     surgeries, done = from_json(info.metadata[KEY]), surgeries_of(unwrap(into))
     same = to_json(done) == to_json(surgeries[: len(done)])
     return surgeries[len(done) :] if same else surgeries
-
-
-@contextmanager
-def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
-    """Give tensors and attributes back as they were if the block fails."""
-    tensors = [*model.parameters(), *model.buffers()]
-    data = [(tensor.data, tensor.grad) for tensor in tensors]
-    modules = list(model.modules())
-    attributes = [(dict(vars(module)), dict(module.named_children())) for module in modules]
-    try:
-        yield
-    except BaseException:
-        for module, (values, children) in zip(modules, attributes, strict=True):
-            vars(module).clear()
-            vars(module).update(values)
-            for name, child in children.items():
-                setattr(module, name, child)
-        for tensor, (values, gradient) in zip(tensors, data, strict=True):
-            put(tensor, values, gradient)
-        raise

@@ -200,6 +200,8 @@ class _Run:
         how = replace(self.how, data=_First(self.train, 10))
         if number == 1 and self.depth:
             self._remove_blocks(how)
+        if number == 1 and self.left > self.target.fraction:
+            self._check_reachable(how)
         if aim >= self.left:
             reestimate_batch_norm(self.model, self.train)
             return self._note(number, aim, self.left, self.left)
@@ -219,6 +221,11 @@ class _Run:
         with without_blocks(network, decide(network, self.target, self.depth)) as removal:
             self.left = left_of(network, self.target, removal.model)
             self.model = removal.model
+
+    def _check_reachable(self, how: Selecting) -> None:
+        """Refuse, before anything is trained, a target that no cut reaches; what is cut does not matter."""
+        target = replace(self.target, fraction=self.target.fraction / self.left)
+        choose(self.model, self.example, target, replace(how, criterion="random", data=None))
 
     def _fit(self, settings: TrainingSettings, name: str, pruner: GrowingPenalty | None = None) -> None:
         folder = None if self.folder is None else self.folder / name

@@ -33,6 +33,7 @@ from featherweight.structured.rewrite import rewritten
 from featherweight.structured.selection import Floors
 from featherweight.structured.surgery import Fitted, operate
 from featherweight.structured.target import Clock, Reached, Target
+from featherweight.structured.undo import unchanged_on_failure
 from featherweight.structured.verify import check, disturbed
 
 TOLERANCE = 1e-3
@@ -237,23 +238,23 @@ def perform(
     cut, tracing = chosen.cut, chosen.cut.tracing
     before, after = Cut(tracing, ()), cut
     parameters = dict(model.named_parameters())
-    if len(cut.removed):
-        difference = _verified(model, cut, example)
-        fitted = operate(model, cut, example)
+    difference = _verified(model, cut, example) if len(cut.removed) else 0.0
+    with unchanged_on_failure(model):
+        fitted = operate(model, cut, example) if len(cut.removed) else Fitted({}, 0)
         result = model if fitted is not None else as_module(cut, model, example)
-        record = Record.of(cut, None if fitted is None else fitted.attributes, example)
-        remember(result, (*surgeries_of(model), record))
-    else:
-        difference, fitted, result = 0.0, Fitted({}, 0), model
-    if optimizer is not None:
-        follow(optimizer, parameters, result, cut)
+        if len(cut.removed):
+            record = Record.of(cut, None if fitted is None else fitted.attributes, example)
+            remember(result, (*surgeries_of(model), record))
+        reached = chosen.reaching.reached(chosen.predicted, result)
+        if optimizer is not None:
+            follow(optimizer, parameters, result, cut)
     return result, Surgery(
         kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
         attributes=None if fitted is None else fitted.attributes,
         widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in chosen.groups),
         params=(cost.params(before), cost.params(after)),
         macs=(cost.macs(before), cost.macs(after)),
-        reached=chosen.reaching.reached(chosen.predicted, result),
+        reached=reached,
         difference=difference,
         frozen=tracing.frozen,
         skipped=chosen.left_alone,
