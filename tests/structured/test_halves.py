@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from featherweight.core.trace import trace
 from featherweight.structured.axes import trace_axes
 from featherweight.structured.groups import find_groups
+from featherweight.structured.prune import prune_structured
 from featherweight.structured.rewrite import rewritten
 from featherweight.structured.verify import check, difference
 from featherweight.zoo import build
@@ -174,3 +175,42 @@ def test_what_is_frozen_says_why():
     assert "depend on each other" in reasons["0.weight"]
     assert reasons["2.weight"] == "output of the network"
     assert not find_groups(tracing)
+
+
+class Positions(nn.Module):
+    """Tables that are as long as the longest input, read through numbers and directly."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Embedding(20, 16)
+        self.position = nn.Embedding(32, 16)
+        self.shift = nn.Parameter(torch.randn(1, 32, 16))
+        self.register_buffer("numbers", torch.arange(32)[None])
+        self.hidden, self.head = nn.Linear(16, 24), nn.Linear(24, 3)
+
+    def forward(self, ids):
+        length = ids.shape[1]
+        x = self.token(ids) + self.position(self.numbers[:, :length]) + self.shift[:, :length]
+        return self.head(torch.relu(self.hidden(x)))
+
+
+def test_positions_beyond_the_example_inputs_stay(cut_of):
+    torch.manual_seed(0)
+    model, ids = Positions().eval(), torch.randint(0, 20, (2, 6))
+    tracing = trace_axes(trace(model, ids))
+    assert not any(
+        place.tensor in ("numbers", "shift") and place.dim == 1
+        for group in find_groups(tracing)
+        for place in group.places
+    )
+    why = {(f.place.tensor, f.place.dim): list(map(str, f.reasons)) for f in tracing.frozen}
+    assert "no operation used it on the example inputs" in why["numbers", 1]
+    cut = cut_of(model, ids)
+    longer = torch.randint(0, 20, (2, 31))
+    small, _ = prune_structured(copy.deepcopy(model), ids, keep=0.5)
+    assert type(small) is Positions
+    with torch.no_grad():
+        assert small(longer).shape == (2, 31, 3)
+    assert cut.stored.keys() == {
+        "token.weight", "position.weight", "shift", "hidden.weight", "hidden.bias", "head.weight",
+    }  # fmt: skip

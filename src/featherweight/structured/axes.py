@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from featherweight.core.trace import Call, Graph, refs
 from featherweight.structured.rules import Axes, Flow, Rule, Statistic, rules
 from featherweight.structured.rules.pointwise import pointwise
-from featherweight.structured.units import Units, Why, fixed
+from featherweight.structured.units import Axis, Units, Why, fixed
+
+_IDLE = Why("no operation used it on the example inputs")
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,12 @@ def trace_axes(graph: Graph) -> Tracing:
             units.freeze(axis, Why("output of the network"))
     for name in _unused(graph):
         for axis in known[name]:
-            units.freeze(axis, Why("no operation used it on the example inputs"))
+            units.freeze(axis, _IDLE)
     stored = {target: name for name, target in graph.stored.items()}
     axes = _resolved(units, known)
+    if (idle := _sliced_away(graph, axes, len(units))).size:
+        units.freeze(idle, _IDLE)
+        axes = _resolved(units, known)
     frozen = _frozen(units, known, axes, stored)
     return Tracing(graph, units, axes, frozen, stored, tuple(statistics), tuple(unknown))
 
@@ -108,6 +115,23 @@ def _unused(graph: Graph) -> set[str]:
     """Return the parameters and buffers that nothing was computed with; other inputs might use them."""
     used = {ref.name for call in graph.calls for ref in refs(call.arguments)}
     return graph.stored.keys() - used - set(graph.outputs)
+
+
+def _sliced_away(graph: Graph, axes: Mapping[str, Axes], number: int) -> Axis:
+    """Return the units of one dimension of one stored tensor that nothing computed has.
+
+    They are rows of a table, such as positions, that these inputs were too short for; longer ones need them.
+    """
+    computed = np.zeros(number + 1, bool)  # the last one: NONE
+    for call in graph.calls:
+        for output in call.outputs:
+            for axis in axes[output]:
+                computed[axis] = True
+    times = np.zeros(number + 1, np.int64)
+    for name in graph.stored:
+        for axis in axes[name]:
+            times[np.unique(axis)] += 1
+    return np.flatnonzero(~computed[:-1] & (times[:-1] == 1))[:, None]
 
 
 def _applied(flow: Flow, unknown: list[Call]) -> list[Axes]:
