@@ -115,12 +115,14 @@ def smallest_cut(
     target: float,
     what: str,
     *,
+    whole: float = 1.0,
     steps: int | None = None,
     least: float = 0.0,
 ) -> Cut:
     """Return the cut that goes least far and reaches ``measure(cut) <= target``.
 
-    ``steps`` shares are told apart; None: as many as there are units. The search begins at ``least``.
+    ``steps`` shares are told apart; None: as many as there are units. The search begins at ``least``. An
+    error tells what is left as a fraction of ``whole``, too.
 
     Raises:
         SettingError: even the floors are above the target; says how far it gets.
@@ -131,7 +133,8 @@ def smallest_cut(
     if (left := measure(ranking.cut(high))) > target:
         raise SettingError(
             f"{what} cannot be reached: with every group at its floor {left:,.6g} are left, more than "
-            f"{target:,.6g}. Lower min_keep or round_to, skip less, or ask for less."
+            f"{target:,.6g}; that is a fraction of {left / whole:.3g}. Lower min_keep or round_to, skip "
+            f"less, or ask for less."
         )
     steps = steps or max(1, sum(len(group) for group in ranking.groups))
     while (high - low) * steps > 0.5:

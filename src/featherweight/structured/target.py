@@ -128,8 +128,9 @@ class Reaching:
                 self.ranking, self.predicted, self.target.fraction, str(self.target), steps=LATENCY_STEPS
             )
         measure = {"params": cost.params, "macs": cost.macs}[self.target.name]
+        whole = measure(self.whole)
         return smallest_cut(
-            self.ranking, measure, self.target.fraction * measure(self.whole), str(self.target)
+            self.ranking, measure, self.target.fraction * whole, str(self.target), whole=whole
         )
 
     def _by_units(self) -> Cut:
@@ -141,6 +142,7 @@ class Reaching:
             lambda cut: self.units - len(cut.removed),
             aim + ROUNDING,
             str(self.target),
+            whole=max(1, self.whole_units),
             least=least,
         )
 
