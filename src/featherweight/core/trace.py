@@ -7,6 +7,7 @@ nothing of torch.fx.
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,21 +102,65 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
 
     Raises:
-        TraceError: torch.export cannot trace it, with its own words.
+        TraceError: the network fails on these inputs, or torch.export cannot trace it, with its own words.
     """
     args, kwargs = as_arguments(example_inputs)
-    with evaluating(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with evaluating(model):
         try:
-            program = torch.export.export(model, args, kwargs, strict=False)
-            inline_regions(program)
+            with _quiet():
+                program = torch.export.export(model, args, kwargs, strict=False)
+                inline_regions(program)
         except Exception as error:  # torch.export raises a dozen types
-            first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+            _check_runs(model, args, kwargs)
             raise TraceError(
-                f"torch.export cannot trace {type(model).__name__}: {type(error).__name__}: {first}. "
+                f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}. "
                 f"torch.export.export(model.eval(), example_inputs, strict=False) shows all of it."
             ) from error
     return read_program(program)
+
+
+def _check_runs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TraceError if it is not the tracing that fails: the network does on these inputs."""
+    try:
+        model(*args, **kwargs)
+    except Exception as error:  # whatever the network raises
+        given = [_described(value) for value in (*args, *kwargs.values())]
+        raise TraceError(
+            f"{type(model).__name__} fails on the example inputs, {', '.join(given)}: {_first_line(error)}. "
+            f"Do they have the shapes and types that it takes?"
+        ) from error
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _first_line(error: Exception) -> str:
+    first = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep back torch's warnings, and what it logs about a failure: a traceback that the error has anyway."""
+
+    def is_remark(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING  # what TORCH_LOGS asks for
+
+    loggers = [
+        logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch")
+    ]
+    for logger in loggers:
+        logger.addFilter(is_remark)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_remark)
 
 
 def read_program(program: ExportedProgram) -> Graph:
