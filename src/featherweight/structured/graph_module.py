@@ -7,8 +7,8 @@ both are free again, so that the result trains, evaluates and takes batches of a
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten_with_path, tree_map, tree_map_with_
 from featherweight.core.trace import Example, Graph, as_arguments, trace
 from featherweight.errors import ModelError, TraceError
 from featherweight.structured.cut import Cut
+from featherweight.structured.graph_norms import TRAINING, BatchNormNode, batch_norm, count_batches
 from featherweight.structured.rewrite import rewritten
 
 # The argument that says whether an operation trains, by operation.
@@ -37,33 +38,7 @@ _TRAINS = {
 }
 _EVALUATED = "featherweight.evaluated"  # node.meta: the value of that argument while evaluating
 _BATCH = "featherweight.batch"  # module.meta: the only batch size that it takes, if it is one
-
-
-_RUNNING_MEAN, _TRAINING, _MOMENTUM = 3, 5, 6  # places of aten.batch_norm's arguments
-
-
-class BatchNormNode:
-    """A batch norm of a graph, to be told what a module would be; ``recompile`` the graph afterwards."""
-
-    def __init__(self, node: torch.fx.Node) -> None:
-        self.node = node
-
-    @property
-    def momentum(self) -> float:
-        """How much of the running statistics a batch replaces."""
-        return cast("float", self.node.args[_MOMENTUM])
-
-    @momentum.setter
-    def momentum(self, value: float) -> None:
-        self.node.update_arg(_MOMENTUM, value)
-
-    def train(self) -> None:
-        """Take statistics of batches."""
-        self.node.update_arg(_TRAINING, True)
-
-    def eval(self) -> None:
-        """Use the running statistics."""
-        self.node.update_arg(_TRAINING, self.node.meta[_EVALUATED])
+_TRANSIENT = "featherweight.transient"  # module.meta: buffers that its class does not save
 
 
 class RewrittenModule(torch.fx.GraphModule):
@@ -91,12 +66,13 @@ class RewrittenModule(torch.fx.GraphModule):
             if (place := _training_argument(node)) is not None:
                 node.update_arg(place, mode or node.meta[_EVALUATED])
         self.recompile()
+        self._written_mode = mode
         return self
 
     def batch_norms(self) -> list[BatchNormNode]:
         """Return its batch norms with running statistics."""
-        nodes = [node for node in self.graph.nodes if str(node.target).startswith("aten.batch_norm")]
-        return [BatchNormNode(node) for node in nodes if node.args[_RUNNING_MEAN] is not None]
+        nodes = [node for node in self.graph.nodes if node.target is batch_norm]
+        return [BatchNormNode(self, node, node.meta[_EVALUATED]) for node in nodes]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph.
@@ -105,6 +81,8 @@ class RewrittenModule(torch.fx.GraphModule):
             ModelError: the graph holds for one batch size only, and the inputs have another.
         """
         check_batch(self, (*args, *kwargs.values()))
+        if self._written_mode != self.training:  # set as an attribute, as a module may be
+            self.train(self.training)
         return super().__call__(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RewrittenModule:
@@ -112,6 +90,7 @@ class RewrittenModule(torch.fx.GraphModule):
         for name, value in vars(self).items():
             if name not in vars(copied):
                 setattr(copied, name, value)
+        _do_not_save(copied, copied.meta.get(_TRANSIENT, ()))
         return copied.train(self.training)
 
 
@@ -140,9 +119,12 @@ def as_module(cut: Cut, model: nn.Module, example: Example) -> RewrittenModule:
     batch = _batch_of(example)
     places = None if batch is None else _places_of_batch(model, cut.tracing.graph, example, batch)
     freed = batch is not None and places is not None and _free_batch(module, places, batch)
+    count_batches(module, model)
     result = RewrittenModule(module, module.graph)
     if not freed:
         result.meta[_BATCH] = batch
+    result.meta[_TRANSIENT] = _not_saved(model)
+    _do_not_save(result, result.meta[_TRANSIENT])
     return result.train(model.training)
 
 
@@ -150,6 +132,22 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)
     )
+
+
+def _not_saved(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of buffers that are not in the state dict."""
+    return tuple(
+        f"{path}.{own}" if path else own
+        for path, module in model.named_modules(remove_duplicate=False)
+        for own in module._non_persistent_buffers_set  # pyright: ignore[reportPrivateUsage]
+    )
+
+
+def _do_not_save(model: nn.Module, names: Iterable[str]) -> None:
+    """Leave those of ``names`` that are buffers of ``model`` out of its state dict."""
+    for name in set(names) & dict(model.named_buffers(remove_duplicate=False)).keys():
+        path, _, own = name.rpartition(".")
+        model.get_submodule(path)._non_persistent_buffers_set.add(own)  # pyright: ignore[reportPrivateUsage]
 
 
 def _place(model: torch.fx.GraphModule, name: str, tensor: Tensor) -> None:
@@ -168,6 +166,8 @@ def _place(model: torch.fx.GraphModule, name: str, tensor: Tensor) -> None:
 
 def _training_argument(node: torch.fx.Node) -> int | None:
     """Return the place of the argument that says whether the operation trains."""
+    if node.target is batch_norm:
+        return TRAINING
     schema = getattr(node.target, "_schema", None)
     name = None if schema is None else _TRAINS.get(schema.name.removeprefix("aten::"))
     if schema is None or name is None:
