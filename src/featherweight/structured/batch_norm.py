@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from featherweight.core.trace import as_arguments
 from featherweight.errors import SettingError
+from featherweight.structured.batches import outputs_of
 from featherweight.structured.graph_module import RewrittenModule
 
 
@@ -37,8 +37,8 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
     """
     if batches < 1:
         raise SettingError(f"batches is a number of at least 1, got {batches!r}.")
-    graph = isinstance(model, RewrittenModule)
-    layers: Any = model.batch_norms() if isinstance(model, RewrittenModule) else _layers(model)
+    graphs = [module for module in model.modules() if isinstance(module, RewrittenModule)]
+    layers = [*_layers(model), *(norm for graph in graphs for norm in graph.batch_norms())]
     if not layers:
         return 0
     training = {module: module.training for module in model.modules()}
@@ -49,18 +49,17 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
             for seen, batch in enumerate(itertools.islice(data, batches), start=1):
                 for layer in layers:
                     layer.momentum = 1 / seen  # the mean of all batches until now
-                if graph:
-                    model.recompile()
-                args, kwargs = _inputs(batch)
-                model(*args, **kwargs)
+                for graph in graphs:
+                    graph.recompile()
+                outputs_of(model, batch, labels=False)
     finally:
         for module, mode in training.items():
             module.training = mode
-        if graph:
-            model.train(model.training)  # which recompiles it
+        for graph in graphs:
+            graph.train(graph.training)  # which recompiles it
     if not seen:
         raise SettingError("data= gave no batch to estimate batch norm on.")
-    return len(layers)
+    return len({layer.running_mean for layer in layers})
 
 
 def _layers(model: nn.Module) -> list[_BatchNorm]:
@@ -79,10 +78,3 @@ def _averaging(layers: Iterable[Any]) -> Generator[None]:
         for layer, value in momentum:
             layer.momentum = value
             layer.eval()
-
-
-def _inputs(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(batch, dict):
-        return (), {name: value for name, value in batch.items() if name != "labels"}
-    inputs = batch[0] if isinstance(batch, list | tuple) else batch
-    return as_arguments(inputs) if isinstance(inputs, Tensor | dict) else (tuple(inputs), {})

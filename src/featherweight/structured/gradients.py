@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from featherweight.core.trace import as_arguments, evaluating
+from featherweight.core.trace import evaluating
 from featherweight.errors import ModelError, SettingError
+from featherweight.structured.batches import Loss, loss_of, outputs_of, read_batch
 
-Loss = Callable[[Any, Any], Tensor]
+__all__ = ["Loss", "gradients_over"]
 
 
 def gradients_over(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> dict[str, Tensor]:
@@ -42,7 +42,8 @@ def gradients_over(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> 
     total, seen = {name: torch.zeros_like(p) for name, p in named.items()}, False
     with evaluating(model), torch.enable_grad():
         for batch in data:
-            value = _loss_of(model, batch, loss)
+            _, targets = read_batch(batch)
+            value = loss_of(outputs_of(model, batch, labels=True), targets, loss)
             found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
             for name, gradient in zip(named, found, strict=True):
                 total[name] += 0 if gradient is None else gradient  # pyright: ignore
@@ -50,19 +51,3 @@ def gradients_over(model: nn.Module, data: Iterable[Any] | None, loss: Loss) -> 
     if not seen:
         raise SettingError("data= gave no batch to take gradients on. An iterator can be read only once.")
     return total
-
-
-def _loss_of(model: nn.Module, batch: Any, loss: Loss) -> Tensor:
-    if isinstance(batch, Mapping) and "labels" in batch:
-        entries = cast("dict[str, Any]", dict(batch))  # pyright: ignore
-        outputs: Any = model(**entries)
-        own: Any = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)  # pyright: ignore
-        return own if own is not None and loss is F.cross_entropy else loss(outputs, entries["labels"])
-    if not isinstance(batch, list | tuple) or len(batch) != 2:  # pyright: ignore
-        raise SettingError(
-            f"A batch of data= is (inputs, targets), or a mapping with 'labels'; got a "
-            f"{type(batch).__name__}."
-        )
-    inputs, targets = cast("tuple[Any, Any]", batch)
-    args, kwargs = as_arguments(inputs)
-    return loss(model(*args, **kwargs), targets)

@@ -6,15 +6,17 @@ again after each removal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from featherweight._registry import Registry
 from featherweight.core.trace import Example, as_arguments
+from featherweight.errors import SettingError
+from featherweight.structured.batches import LABELS, loss_of, read_batch
 from featherweight.structured.depth.blocks import Block
 from featherweight.structured.depth.bypass import Bypass, bypassed
 from featherweight.structured.graph_module import check_batch
@@ -27,7 +29,8 @@ class Scene:
     Attributes:
         network: the whole network as a graph.
         example: the example inputs.
-        data: batches ``(inputs, targets)``; None where none were given.
+        data: batches ``(inputs, targets)``, or mappings of keyword arguments with "labels"; None where none
+            were given.
         loss: ``(outputs, targets) -> scalar``.
         gone: blocks that were removed already.
     """
@@ -48,12 +51,17 @@ class Scene:
         return bypassed(self.network, [*self.bypasses, *(b for block in blocks for b in block.bypasses)])
 
     def batches(self) -> Iterator[tuple[Example, Any]]:
-        """Yield inputs and targets of the data.
+        """Yield inputs, in the order of the example's, and targets of the data.
 
         Raises:
+            SettingError: a batch has another form, or other names than the example inputs.
             ModelError: the graph holds for one batch size only, and the inputs have another.
         """
-        for inputs, targets in self.data or ():
+        for batch in self.data or ():
+            inputs, targets = read_batch(batch)
+            if isinstance(self.example, Mapping):
+                given = batch if isinstance(batch, Mapping) and LABELS in self.example else inputs
+                inputs = _in_order(self.example, cast("Mapping[str, Any]", given))
             check_batch(self.network, inputs)
             yield inputs, targets
 
@@ -67,11 +75,21 @@ BlockImportance = Callable[[Sequence[Block], Scene], Sequence[float]]
 block_importances: Registry[BlockImportance] = Registry("block criterion")
 
 
+def _in_order(example: Mapping[str, Any], inputs: Any) -> dict[str, Any]:
+    """Return keyword arguments in the order in which the network was traced with them."""
+    if not isinstance(inputs, Mapping) or inputs.keys() != example.keys():
+        got = f"{', '.join(inputs)}" if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
+        raise SettingError(
+            f"The inputs of a batch of data= are those of example_inputs: {', '.join(example)}; got {got}."
+        )
+    return {name: inputs[name] for name in example}
+
+
 def mean_loss(network: torch.nn.Module, scene: Scene) -> float:
     """Return the mean loss of ``network``, evaluating, over the batches of the scene's data."""
     losses: list[float] = []
     with torch.no_grad():
         for inputs, targets in scene.batches():
             args, kwargs = as_arguments(inputs)
-            losses.append(float(scene.loss(network(*args, **kwargs), targets)))
+            losses.append(float(loss_of(network(*args, **kwargs), targets, scene.loss)))
     return sum(losses) / len(losses) if losses else float("nan")

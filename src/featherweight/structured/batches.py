@@ -1,0 +1,86 @@
+"""What a batch of data= is, and how a network is run and judged on it.
+
+A batch is ``(inputs, targets)``, or a mapping with "labels", the form of Hugging Face: keyword arguments, of
+which "labels" are the targets. A class is given the labels too, and may compute a loss of its own; a graph
+only where it was traced with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featherweight.core.trace import Example, as_arguments
+from featherweight.errors import SettingError
+
+LABELS = "labels"
+Loss = Callable[[Any, Any], Tensor]
+
+
+def inputs_of(batch: Any) -> Example:
+    """Return the inputs of a batch; of one without targets, which is inputs alone, all of it."""
+    if isinstance(batch, Mapping):
+        return {name: value for name, value in cast("Mapping[str, Any]", batch).items() if name != LABELS}
+    return cast("Example", batch[0] if isinstance(batch, list | tuple) else batch)
+
+
+def read_batch(batch: Any) -> tuple[Example, Any]:
+    """Return inputs, without labels, and targets; raises SettingError if the batch has another form."""
+    if isinstance(batch, Mapping) and LABELS in batch:
+        return inputs_of(batch), cast("Mapping[str, Any]", batch)[LABELS]
+    if isinstance(batch, list | tuple) and len(batch) == 2:  # pyright: ignore
+        inputs, targets = cast("tuple[Any, Any]", batch)
+        return inputs, targets
+    raise SettingError(
+        f"A batch of data= is (inputs, targets), or a mapping with 'labels'; got a {type(batch).__name__}."
+    )
+
+
+def outputs_of(model: nn.Module, batch: Any, *, labels: bool) -> Any:
+    """Return what ``model`` gives for a batch.
+
+    Args:
+        model: a class, or a graph.
+        batch: one of data=, or inputs alone.
+        labels: whether a class is given the labels of a mapping, so that it computes its own loss.
+    """
+    args, kwargs = as_arguments(inputs_of(batch))
+    given = takes_labels(model) if isinstance(model, torch.fx.GraphModule) else labels
+    if given and isinstance(batch, Mapping) and LABELS in batch:
+        kwargs[LABELS] = batch[LABELS]
+    return model(*args, **kwargs)
+
+
+def takes_labels(graph: torch.fx.GraphModule) -> bool:
+    """Whether a graph was traced with labels."""
+    return any(node.op == "placeholder" and node.target == LABELS for node in graph.graph.nodes)
+
+
+def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
+    """Return the loss; the default gives way to one that the model computed, and else takes its logits.
+
+    Raises:
+        SettingError: the default loss cannot be taken of such outputs.
+    """
+    if loss is not F.cross_entropy or isinstance(outputs, Tensor):
+        return loss(outputs, targets)
+    if (own := _entry(outputs, "loss")) is not None:
+        return own
+    logits = _entry(outputs, "logits")
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = f"logits {tuple(logits.shape)}" if isinstance(logits, Tensor) else "neither loss nor logits"
+        raise SettingError(
+            f"The model gives a {type(outputs).__name__} with {found}; cross-entropy takes (n, classes). "
+            f"Pass loss=, or have 'labels' in example_inputs so that the model computes its own."
+        )
+    return loss(logits, targets)
+
+
+def _entry(outputs: Any, name: str) -> Any:
+    if isinstance(outputs, Mapping):
+        return cast("Mapping[str, Any]", outputs).get(name)
+    return getattr(outputs, name, None)
