@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from featherweight.cli.batches import make_batches, try_out
+from featherweight.cli.batches import make_batches, some_of, try_out
 from featherweight.cli.resolve import call_factory
 from featherweight.errors import DataError
 
@@ -65,3 +65,15 @@ def test_data_that_fit_pass(mynet):
     model = call_factory("mynet:net", "model").train()
     try_out(model, make_batches("mynet:data"), "mynet:data")
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("examples", "expected"),
+    [(1, [0]), (20, [0]), (21, [0, 2]), (60, [0, 1, 3]), (81, [0, 1, 2, 3, 4]), (None, [0, 1, 2, 3, 4])],
+)
+def test_some_of_it_is_from_all_over(examples, expected):
+    batches = [({"x": None}, [index] * 20) for index in range(5)]
+    assert [targets[0] for _, targets in some_of(batches, examples)] == expected
+    assert (some_of(batches, examples) is batches) == (len(expected) == 5)
+    mappings = [{"labels": targets} for _, targets in batches]
+    assert [batch["labels"][0] for batch in some_of(mappings, examples)] == expected

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import featherweight as fw
 
+SCAN = ("mynet:net", "--sensitivity", "--data", "mynet:data")
 REFUSE = """
 import sys
 class Refuse:
@@ -157,7 +158,13 @@ def test_a_wrong_shape(refused, mynet, shape):
 
 
 def test_a_shape_that_does_not_fit(refused, mynet):
-    assert "forward pass" in refused("inspect", "mynet:net", "--input-shape", "1,9")
+    for words in ([], ["--groups"]):
+        said = refused("inspect", "mynet:net", *words, "--input-shape", "1,9")
+        assert said.startswith(
+            "Error: --input-shape 1,9 does not fit: the forward pass of Sequential fails in"
+        )
+        assert said.count("\n") == 1
+        assert ".." not in said
 
 
 def test_unknown_names_list_the_choices(refused):
@@ -183,9 +190,79 @@ def test_sensitivity(invoke, mynet):
     assert page.count("<svg") == 1
     assert "0.weight" in page
     assert sorted(path.name for path in mynet.iterdir() if path.suffix == ".scan") == []
+    assert "a part of the validation split" not in result.stderr
 
 
-def test_an_interrupted_scan_goes_on(invoke, mynet, monkeypatch):
+MORE = """
+def more(): return torch.nn.Linear(16, 16), torch.nn.ReLU()
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 8)
+        self.inner, self.head = torch.nn.Linear(8, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, ids, mask):
+        return self.head(self.inner(self.embedding(ids)) * mask[..., None]).mean(1)
+
+def sorted_data():
+    train, validate, _ = data()
+    return train, [(torch.full((8, 8), float(i)), torch.full((8,), i // 4)) for i in range(12)]
+"""
+
+
+@pytest.fixture
+def deeper(mynet):
+    """mynet:net with two layers that can be cut."""
+    source = (mynet / "mynet.py").read_text().replace("ReLU(),", "ReLU(), *more(),")
+    (mynet / "mynet.py").write_text(source + MORE)
+    return mynet
+
+
+def test_how_sensitivity_is_scanned(invoke, deeper):
+    from featherweight.cli.network import make_network
+    from featherweight.structured.sensitivity import scan
+
+    words = ["--keeps", "0.25,0.5", "--criterion", "random", "--skip", "4.*", "--examples", "20"]
+    data = ["--data", "mynet:sorted_data", "--json", "a.json", "--input-shape", "3,8"]
+    result = invoke("inspect", "mynet:net", "--sensitivity", *data, *words)
+    assert result.exit_code == 0, result.output
+    record = json.loads((deeper / "a.json").read_text())
+    whole = [(torch.full((8, 8), float(i)), torch.full((8,), i // 4)) for i in (0, 4, 8)]
+    expected = scan(
+        make_network("mynet:net", None), torch.zeros(3, 8), whole,
+        keeps=(0.5, 0.25), criterion="random", skip=("4.*",), progress=False,
+    )  # fmt: skip
+    assert record == {"model": "mynet:net"} | json.loads(expected.to_json())
+    assert (record["examples"], record["skipped"]) == (24, ["2.weight"])
+    assert "a part of the validation split" in result.stderr
+    assert "24 examples" in " ".join(result.stdout.split())
+    assert "group 1/1" in result.stderr
+
+
+def test_all_examples_are_scanned_where_asked(invoke, deeper, monkeypatch):
+    from featherweight.cli import sensitivity
+
+    words = ["inspect", "mynet:net", "--sensitivity", "--data", "mynet:sorted_data", "--keeps", "0.5"]
+    monkeypatch.setattr(sensitivity, "EXAMPLES", 16)
+    assert "16 examples" in " ".join(invoke(*words).stdout.split())
+    assert "96 examples" in " ".join(invoke(*words, "--examples", "all").stdout.split())
+
+
+def test_token_ids(invoke, deeper):
+    named = ["--input-shape", "mask=2,5:bool", "--input-shape", "ids=2,5:int64"]
+    result = invoke("inspect", "mynet:Tokens", "--groups", *named, "--json", "a.json")
+    assert result.exit_code == 0, result.output
+    record = json.loads((deeper / "a.json").read_text())
+    assert record["input_shape"] == [[2, 5], [2, 5]]
+    assert {group["name"] for group in record["groups"]} == {"embedding.weight[1]", "inner.weight"}
+    in_order = ["--input-shape", "2,5:int64", "--input-shape", "2,5:bool"]
+    assert invoke("inspect", "mynet:Tokens", *in_order, "--json", "a.json").exit_code == 0
+    assert json.loads((deeper / "a.json").read_text())["profile"]["batch"] == 2
+
+
+@pytest.mark.parametrize("json_file", [[], ["--json", "a.json"]])
+def test_an_interrupted_scan_goes_on(invoke, deeper, monkeypatch, json_file):
     from featherweight.structured import sensitivity
 
     evaluated, original = [], sensitivity.perform
@@ -196,15 +273,13 @@ def test_an_interrupted_scan_goes_on(invoke, mynet, monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    source = (mynet / "mynet.py").read_text().replace("ReLU(),", "ReLU(), *more(),")
-    more = "def more(): return torch.nn.Linear(16, 16), torch.nn.ReLU()\n"
-    (mynet / "mynet.py").write_text(source + more)
     monkeypatch.setattr(sensitivity, "perform", interrupted)
-    words = ["inspect", "mynet:net", "--sensitivity", "--data", "mynet:data", "--json", "a.json"]
+    words = ["inspect", "mynet:net", "--sensitivity", "--data", "mynet:data", *json_file]
     result = invoke(*words)
     assert (result.exit_code, "same command goes on" in result.stderr) == (130, True)
     assert invoke(*words).exit_code == 0
     assert len(evaluated) == 6 + 4
+    assert not list(deeper.glob(".*.scan"))
 
 
 @pytest.mark.parametrize(
@@ -213,6 +288,16 @@ def test_an_interrupted_scan_goes_on(invoke, mynet, monkeypatch):
         (["mynet:net", "--sensitivity"], "--sensitivity measures accuracy: give --data"),
         (["mynet:net", "--data", "mynet:data"], "--data would do nothing without --sensitivity"),
         (["mynet:net", "--report", "r.html"], "--report would do nothing without --sensitivity"),
+        (["mynet:net", "--keeps", "0.5"], "--keeps would do nothing without --sensitivity"),
+        (["mynet:net", "--criterion", "l1"], "--criterion would do nothing without --sensitivity"),
+        (["mynet:net", "--skip", "0"], "--skip would do nothing without --sensitivity"),
+        (["mynet:net", "--examples", "9"], "--examples would do nothing without --sensitivity"),
+        ([*SCAN, "--keeps", "0.5,0.5"], "--keeps is fractions of a group's units with commas"),
+        ([*SCAN, "--keeps", "a"], "--keeps is fractions of a group's units with commas"),
+        ([*SCAN, "--criterion", "l3"], "No structured criterion is called 'l3'"),
+        ([*SCAN, "--examples", "0"], "--examples is a number of examples, at least 1, or all"),
+        ([*SCAN, "--skip", "no.*"], "matches no parameter"),
+        ([*SCAN, "--input-shape", "1,9"], "--input-shape 1,9 does not fit"),
         (["mynet:net", "--sensitivity", "--groups", "--data", "mynet:data"], "show different things"),
         (["mynet:net", "--sensitivity", "--data", "mynet:wide"], "train: The network failed"),
         (["a.safetensors", "--sensitivity"], "--sensitivity is for a network"),

@@ -178,8 +178,17 @@ def test_what_is_left_alone(prune, ours):
         (["--blocks", "1", "--data", "mynet:data"], "--blocks alone is for pruning without --data"),
         (["--macs", "0.5", "--values", "int3"], "values must be one of"),
         (["--macs", "0.5", "--sparsity", "90"], "sparsity is the fraction of zeros"),
-        (["--macs", "0.01", "--input-shape", "1,8"], "cannot be reached"),
-        (["--macs", "0.5", "--input-shape", "1,9"], "torch.export cannot trace"),
+        (
+            ["--macs", "0.01", "--input-shape", "1,8"],
+            "macs=0.01 cannot be reached: with every group at its floor 11 are left, more than 1.76; that is "
+            "a fraction of 0.0625.",
+        ),
+        (
+            ["--keep", "0.2", "--min-keep", "8", "--data", "mynet:data", "--report", "r.html"],
+            "keep=0.2 cannot be reached: with every group at its floor 8 are left, more than 3.2; that is a "
+            "fraction of 0.5.",
+        ),
+        (["--macs", "0.5", "--input-shape", "1,9"], "--input-shape 1,9 does not fit: the forward pass"),
         (["--macs", "0.5", "--input-shape", "1,8", "--skip", "no.*"], "matches no parameter"),
         (["--macs", "0.5", "--report", "nowhere/r.html"], "--report 'nowhere/r.html'"),
         (["--macs", "0.5", "--data", "mynet:four"], "returned 4 things"),

@@ -68,6 +68,25 @@ def try_out(model: nn.Module, batches: Batches, spec: str) -> None:
             raise DataError(f"data {spec!r}: {name}: {error}") from error
 
 
+def some_of(loader: Any, examples: int | None) -> Iterable[Any]:
+    """Return ``loader``, or where it has more batches than ``examples`` need, so many from all over it.
+
+    They are read once and held; of sorted data every part is there.
+    """
+    number = len(loader)
+    if examples is None or number < 2:
+        return loader
+    needed = -(-examples // max(1, _size(next(iter(loader)))))
+    if needed >= number:
+        return loader
+    wanted = {index * number // needed for index in range(needed)}
+    return [batch for index, batch in enumerate(loader) if index in wanted]
+
+
+def _size(batch: Any) -> int:
+    return len(batch["labels"] if isinstance(batch, Mapping) else batch[1])  # pyright: ignore
+
+
 def _taken_apart(made: Any, spec: str) -> Batches:
     if isinstance(made, tuple | list):
         if len(made) not in (2, 3):

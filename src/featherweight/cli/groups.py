@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.markup import escape
 from rich.table import Column, Table
 
-from featherweight.cli.anatomy import input_shape_of
+from featherweight.cli.example import example_of, shapes_of
 from featherweight.cli.network import make_network
 from featherweight.cli.output import say, show
 from featherweight.core.trace import trace
@@ -20,16 +19,16 @@ from featherweight.structured.groups import Group, find_groups
 MOST = 6  # places or tensors that are named in a line
 
 
-def show_groups(spec: str, weights: Path | None, input_shape: str | None) -> dict[str, Any]:
+def show_groups(spec: str, weights: Path | None, input_shape: Sequence[str]) -> dict[str, Any]:
     """Print the groups of the network ``spec`` and what is frozen; return the record.
 
     Raises:
-        SettingError: no input shape is given, and the network is not of the zoo.
+        SettingError: no input shape is given, and the network is not of the zoo; or it does not fit.
         TraceError: torch.export cannot trace the network.
     """
     model = make_network(spec, weights)
-    shape = input_shape_of(spec, model, input_shape, "To trace the network")
-    tracing = trace_axes(trace(model, torch.zeros(shape)))
+    example = example_of(spec, model, input_shape, None, "To trace the network")
+    tracing = trace_axes(trace(model, example))
     groups = find_groups(tracing)
     show(_table(spec, groups))
     for line in frozen_lines(tracing.frozen):
@@ -38,7 +37,7 @@ def show_groups(spec: str, weights: Path | None, input_shape: str | None) -> dic
         say(line)
     return {
         "model": spec,
-        "input_shape": list(shape),
+        "input_shape": shapes_of(example),
         "groups": [
             {"name": g.name, "units": len(g), "places": [f"{p.tensor}[{p.dim}]" for p in g.places]}
             for g in groups

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.choices import choices
 from featherweight.cli.failures import resumable
 from featherweight.cli.resolve import is_factory
 from featherweight.errors import SettingError
+
+_ONLY_SCAN = ("data", "keeps", "criterion", "skip", "examples", "report")
+
+
+def _scan(help: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="With --sensitivity")
 
 
 def inspect(
@@ -24,7 +32,12 @@ def inspect(
     *,
     weights: Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")] = None,
     input_shape: Annotated[
-        str | None, typer.Option(metavar="N,C,H,W", help="Measure the network on an input of this shape.")
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]SIZES[:TYPE]",
+            help="Measure or trace the network on such an input, such as 1,3,224,224 (floats), 1,128:int64 "
+            "(token ids, all 1) or mask=1,128:bool; once for each input.",
+        ),
     ] = None,
     groups: Annotated[
         bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
@@ -35,44 +48,56 @@ def inspect(
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODULE:FACTORY",
-            help="Returns (train, validate[, test]) loaders, or a data set of the zoo; with --sensitivity "
-            "only: it is measured on validate.",
+        _scan(
+            "Returns (train, validate[, test]) loaders, or a data set of the zoo; validate is measured on.",
+            "MODULE:FACTORY",
         ),
     ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Write a page with curves; with --sensitivity only."),
+    keeps: Annotated[
+        str | None,
+        _scan("Fractions of a group's units to keep, 0.75,0.5,0.25,0.1 unless given.", "FRACTION,..."),
     ] = None,
+    criterion: Annotated[
+        str | None,
+        _scan(f"By which units go: {choices('structured/importance')} (l2 unless given)."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        _scan("Leave the groups of these parameters or modules alone.", "PATTERN"),
+    ] = None,
+    examples: Annotated[
+        str | None,
+        _scan("Of the validation split, from all over it, 2000 unless given.", "N|all"),
+    ] = None,
+    report: Annotated[Path | None, _scan("Write a page with curves.", "FILE.html")] = None,
     json: output.JsonOption = None,
 ) -> None:
     """Show the tensors of a file, or the weights of a network.
 
     With --groups: which of its layers go together; with --sensitivity: what the width of each is worth.
     """
+    asked = dict(locals())
     output.check_target(json, "--json")
     output.check_target(report, "--report")
     if _is_file(what):
         from featherweight.cli.contents import refuse_network_options, show_file
 
         refuse_network_options(
-            weights=weights, input_shape=input_shape, groups=groups or None,
-            sensitivity=sensitivity or None, data=data, report=report,
-        )  # fmt: skip
+            **{name: asked[name] or None for name in asked if name not in ("what", "json")}
+        )
         output.write_json(json, show_file(Path(what)))
         return
-    _refuse_idle(groups=groups, sensitivity=sensitivity, data=data, report=report)
-    if sensitivity and data is not None:
+    _refuse_idle(asked)
+    if sensitivity:
         from featherweight.cli.sensitivity import Scan, show_sensitivity
 
-        with resumable("With --json, the same command goes on."):
-            show_sensitivity(Scan(what, weights, data, input_shape, report, json))
+        with resumable("The same command goes on."):
+            show_sensitivity(Scan.of(asked))
     else:
-        output.write_json(json, _shown(what, weights, input_shape, groups=groups))
+        output.write_json(json, _shown(what, weights, input_shape or (), groups=groups))
 
 
-def _shown(what: str, weights: Path | None, input_shape: str | None, *, groups: bool) -> dict[str, Any]:
+def _shown(what: str, weights: Path | None, input_shape: Sequence[str], *, groups: bool) -> dict[str, Any]:
     """Print the groups or the weights of a network; return the record."""
     if groups:
         from featherweight.cli.groups import show_groups
@@ -83,14 +108,14 @@ def _shown(what: str, weights: Path | None, input_shape: str | None, *, groups: 
     return show_network(what, weights, input_shape)
 
 
-def _refuse_idle(groups: bool, sensitivity: bool, data: str | None, report: Path | None) -> None:
-    if sensitivity and groups:
+def _refuse_idle(asked: Mapping[str, Any]) -> None:
+    if asked["sensitivity"] and asked["groups"]:
         raise SettingError("--groups and --sensitivity show different things: give one of them.")
-    if sensitivity and data is None:
+    if asked["sensitivity"] and asked["data"] is None:
         raise SettingError("--sensitivity measures accuracy: give --data module:factory, or a data set.")
-    for option, value in (("--data", data), ("--report", report)):
-        if value is not None and not sensitivity:
-            raise SettingError(f"{option} would do nothing without --sensitivity.")
+    for name in _ONLY_SCAN:
+        if asked[name] is not None and not asked["sensitivity"]:
+            raise SettingError(f"--{name} would do nothing without --sensitivity.")
 
 
 def _is_file(what: str) -> bool:

@@ -4,36 +4,89 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from featherweight.cli.batches import make_batches, try_out
+from featherweight.cli.batches import make_batches, some_of, try_out
 from featherweight.cli.example import example_of
 from featherweight.cli.network import fingerprint, make_network
-from featherweight.cli.output import say, show, write_json
+from featherweight.cli.output import remark, say, show, write_json
+from featherweight.errors import SettingError
 from featherweight.report import SensitivityRecord, WidthCurve, sensitivity_page, write_html
-from featherweight.structured.sensitivity import Sensitivity, scan
+from featherweight.structured.choose import Selecting
+from featherweight.structured.selection import Floors
+from featherweight.structured.sensitivity import KEEPS, Sensitivity, falling, scan
+
+EXAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What is asked for; see ``featherweight inspect --help``."""
+    """What is asked for; see ``featherweight inspect --help``.
+
+    Attributes:
+        examples: at least so many of the validation split are measured on; None: all.
+
+    Raises:
+        SettingError: a setting is wrong.
+    """
 
     model: str
     weights: Path | None
     data: str
-    input_shape: str | None
+    input_shape: tuple[str, ...]
+    keeps: tuple[float, ...]
+    criterion: str
+    skip: tuple[str, ...]
+    examples: int | None
     report: Path | None
     json: Path | None
 
-    def noted(self, model: nn.Module) -> Path | None:
-        """Return the file that an interrupted scan goes on from: beside that of --json."""
-        if self.json is None:
-            return None
-        data = zlib.crc32(f"{self.data} {self.input_shape}".encode())
-        return self.json.with_name(f".{self.json.name}.{fingerprint(model)}.{data:08x}.scan")
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Scan:
+        """Return the scan of a command, by the names of its options; None: not given."""
+        criterion = asked["criterion"] or "l2"
+        Selecting(criterion, "group", (), Floors())  # an unknown name is an answer before anything is made
+        return cls(
+            model=asked["what"],
+            input_shape=tuple(asked["input_shape"] or ()),
+            keeps=_keeps(asked["keeps"]),
+            criterion=criterion,
+            skip=tuple(asked["skip"] or ()),
+            examples=_examples(asked["examples"]),
+            **{name: asked[name] for name in ("weights", "data", "report", "json")},
+        )
+
+    def noted(self, model: nn.Module) -> Path:
+        """Return the file that an interrupted scan goes on from: beside that of --json, or here."""
+        file = self.json or Path("sensitivity.json")
+        settings = (self.data, self.input_shape, self.keeps, self.criterion, self.skip, self.examples)
+        return file.with_name(
+            f".{file.name}.{fingerprint(model)}.{zlib.crc32(repr(settings).encode()):08x}.scan"
+        )
+
+
+def _keeps(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return KEEPS
+    try:
+        return falling([float(part) for part in text.split(",")])
+    except ValueError:
+        raise SettingError(
+            f"--keeps is fractions of a group's units with commas, such as 0.5,0.25; got {text!r}."
+        ) from None
+
+
+def _examples(text: str | None) -> int | None:
+    if text is None:
+        return EXAMPLES
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise SettingError(f"--examples is a number of examples, at least 1, or all; got {text!r}.")
+    return None if text == "all" else int(text)
 
 
 def show_sensitivity(asked: Scan) -> None:
@@ -48,16 +101,22 @@ def show_sensitivity(asked: Scan) -> None:
     try_out(model, batches, asked.data)
     example = example_of(asked.model, model, asked.input_shape, batches, "To trace the network")
     noted = asked.noted(model)
-    found = scan(model, example, batches.validate, file=noted)
+    part = some_of(batches.validate, asked.examples)
+    if part is not batches.validate:
+        remark("Measured on a part of the validation split; --examples all takes all of it.")
+    found = scan(
+        model, example, part, keeps=asked.keeps, criterion=asked.criterion, skip=asked.skip, file=noted
+    )
     show(found.table())
-    worst = [group.name for group in found.by_sensitivity()[:3] if group.worst < found.whole]
+    worst = [
+        group.name.partition("[")[0] for group in found.by_sensitivity()[:3] if group.worst < found.whole
+    ]
     if worst:
-        say(f"What costs most to cut: {', '.join(worst)}. --skip leaves it alone.")
+        say(f"What costs most to cut: {', '.join(worst)}. `prune --skip NAME` leaves one alone.")
     write_json(asked.json, {"model": asked.model} | json.loads(found.to_json()))
     if asked.report is not None:
         write_html(sensitivity_page(_record(asked.model, found)), asked.report)
-    if noted is not None:
-        noted.unlink(missing_ok=True)
+    noted.unlink(missing_ok=True)
 
 
 def _record(model: str, found: Sensitivity) -> SensitivityRecord:

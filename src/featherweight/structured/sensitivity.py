@@ -13,6 +13,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -182,16 +183,29 @@ def scan(
     """
     how = Selecting(criterion, "group", skip, Floors(), loss=loss, seed=seed)
     network = _Network.of(unwrap(model), example_inputs, _Batches.of(data), how, metric)
-    begun = network.begun(_falling(keeps))
+    begun = network.begun(falling(keeps))
     done = _noted(file, begun)
+    known = len(done.groups)
+    started = time.monotonic()
     for number, (group, scores) in enumerate(zip(network.groups, network.scores, strict=True), start=1):
-        if len(done.groups) < number:
+        if number > known:
             points = tuple(network.point(group, scores, keep) for keep in begun.keeps)
             done = replace(done, groups=(*done.groups, GroupScores(group.name, len(group), points)))
             _note(file, done)
         if progress:
-            _tell(number, len(network.groups), done, done.groups[number - 1])
+            each = (time.monotonic() - started) / (number - known) if number > known else 0.0
+            _tell(number, len(network.groups), done, each)
     return done
+
+
+def falling(keeps: Sequence[float]) -> tuple[float, ...]:
+    """Return ``keeps`` from wide to narrow; raises SettingError unless they are different fractions."""
+    wrong = [keep for keep in keeps if isinstance(keep, bool) or not 0 < keep < 1]
+    if wrong or not keeps or len(set(keeps)) < len(keeps):
+        raise SettingError(
+            f"keeps are different fractions of a group's units, each between 0 and 1, got {tuple(keeps)!r}."
+        )
+    return tuple(sorted(map(float, keeps), reverse=True))
 
 
 @dataclass(frozen=True)
@@ -277,15 +291,6 @@ def _name(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _falling(keeps: Sequence[float]) -> tuple[float, ...]:
-    wrong = [keep for keep in keeps if isinstance(keep, bool) or not 0 < keep < 1]
-    if wrong or not keeps or len(set(keeps)) < len(keeps):
-        raise SettingError(
-            f"keeps are different fractions of a group's units, each between 0 and 1, got {tuple(keeps)!r}."
-        )
-    return tuple(sorted(map(float, keeps), reverse=True))
-
-
 def _noted(file: str | os.PathLike[str] | None, begun: Sensitivity) -> Sensitivity:
     """Return what an earlier scan in ``file`` has; raises ResumeError if that is another scan."""
     if file is None or not Path(file).exists():
@@ -305,6 +310,10 @@ def _note(file: str | os.PathLike[str] | None, done: Sensitivity) -> None:
             stream.write(done.to_json() + "\n")
 
 
-def _tell(number: int, of: int, done: Sensitivity, group: GroupScores) -> None:
+def _tell(number: int, of: int, done: Sensitivity, seconds: float) -> None:
+    """Print what group ``number`` came to, and how long the others take at ``seconds`` each."""
+    group = done.groups[number - 1]
     scores = ", ".join(f"{done.shown(point.score)} at {point.keep:g}" for point in group.points)
-    print(f"group {number}/{of}  {group.name}  {scores}", file=sys.stderr, flush=True)
+    to_go = seconds * (of - number)
+    left = f"  ({to_go:.0f} s to go)" if to_go else ""
+    print(f"group {number}/{of}  {group.name}  {scores}{left}", file=sys.stderr, flush=True)

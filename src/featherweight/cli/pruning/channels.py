@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from featherweight.artifact import WriteReport
-from featherweight.cli.example import example_of
+from featherweight.cli.example import example_of, shapes_of
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.network import make_network
 from featherweight.cli.output import say, show, write_json
@@ -134,7 +133,7 @@ def _record(
         nonzero=(before.nonzeros, count_params(written.fresh)),
         macs=(before.macs, cut.macs),
         times=written.times,
-        input_shape=tuple(tuple(x.shape) for x in tree_leaves(example) if isinstance(x, Tensor)),
+        input_shape=shapes_of(example),
         bytes_dense=before.bytes,
         bytes_compact=written.report.file_bytes,
         sparsity=None if request.zeros is None else request.zeros.sparsity,

@@ -106,8 +106,12 @@ Penalty = Annotated[
     _structured(f"Before each cut, train with a growing penalty on what goes (1.0 is usual); {_WITH_DATA}"),
 ]
 InputShape = Annotated[
-    str | None,
-    _structured("Trace and time the network on such an input; else one of the data.", "N,C,H,W"),
+    list[str] | None,
+    _structured(
+        "Trace and time the network on such an input, such as 1,3,224,224 (floats), 1,128:int64 (token ids, "
+        "all 1) or mask=1,128:bool; once for each input. Without it: one of the data.",
+        "[NAME=]SIZES[:TYPE]",
+    ),
 ]
 Report = Annotated[
     Path | None, _structured("Write one page with tables and pictures to this file.", "FILE.html")

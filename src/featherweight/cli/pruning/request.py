@@ -46,7 +46,7 @@ class ChannelsRequest:
     penalty: float | None
     tuning: dict[str, Any]
     zeros: Request | None
-    input_shape: str | None
+    input_shape: tuple[str, ...]
     out: Path
     values: str
     report: Path | None
@@ -67,7 +67,7 @@ class ChannelsRequest:
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> ChannelsRequest:
         """Return the request of a command, by the names of its options; None: not given."""
-        names = ("model", "weights", "data", "penalty", "input_shape", "out", "values", "report")
+        names = ("model", "weights", "data", "penalty", "out", "values", "report")
         floors = Floors(*(1 if asked[name] is None else asked[name] for name in ("min_keep", "round_to")))
         how = Selecting(
             asked["criterion"] or "l2",
@@ -80,6 +80,7 @@ class ChannelsRequest:
         tuning = {name: asked[name] for name in ("epochs", "learning_rate") if asked[name] is not None}
         return cls(
             **{name: asked[name] for name in names},
+            input_shape=tuple(asked["input_shape"] or ()),
             target=_target(asked, depth),
             how=how,
             depth=depth,
