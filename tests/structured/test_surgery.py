@@ -139,3 +139,36 @@ def test_a_cut_network_trains_while_the_graph_of_an_earlier_step_is_alive(tmp_pa
     again.backward()
     assert model[0].weight.grad.shape == model[0].weight.shape == (8, 8)
     assert loss.grad_fn is not None
+
+
+class Widened(nn.Module):
+    """Splits as it noted, and says by itself how wide it is, where another size had the same value."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width, self.parts = width, [width, width // 2, width // 2]
+        self.weight = nn.Parameter(torch.randn(24, 2 * width))
+        self.out = nn.Linear(width, 24)
+
+    def forward(self, x):
+        a, b, c = torch.split(x @ self.weight, self.parts, dim=-1)
+        return self.out(torch.relu(a.reshape(-1, self.width)) * torch.cat([b, c], -1).reshape(-1, self.width))
+
+
+def test_sizes_in_a_list_and_two_sizes_of_one_value_are_found(cut_of, tmp_path):
+    model, inputs = network(Widened(24)), torch.randn(4, 5)
+    cut = cut_of(model, inputs)
+    expected = rewritten(cut)(inputs)
+    fitted = operate(model, cut, inputs)
+    assert fitted is not None
+    widened = model[1]
+    assert isinstance(widened.parts, list)
+    assert sum(widened.parts) == widened.weight.shape[1] < 48
+    assert widened.width == widened.parts[0]
+    assert difference(expected, model(inputs)) < 1e-5
+    whole = network(Widened(24))
+    small, _ = prune_structured(copy.deepcopy(whole), inputs, keep=0.5)
+    save(small, tmp_path / "small.safetensors")
+    loaded = load(tmp_path / "small.safetensors", into=whole)
+    assert isinstance(loaded[1].parts, list)
+    torch.testing.assert_close(loaded(inputs), small(inputs))

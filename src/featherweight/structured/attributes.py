@@ -1,14 +1,15 @@
 """Sizes that modules hold as attributes, brought in line with their cut tensors.
 
 Those of torch.nn's own modules are known. Those of others (``num_heads``, ``embed_dim``, ...) are found: a
-whole number of a module that had the value of a size in its forward which the cut changes may be that size.
-Each guess is tried, and only what makes the module compute what the rewritten graph computes is kept.
+whole number of a module, alone or in a tuple, may be a size in its forward that the cut changes, if it had
+its value. Each guess is tried, and only what makes the module compute what the rewritten graph computes is
+kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from torch import nn
@@ -61,14 +62,23 @@ def combinations(options: Mapping[str, list[Any]], limit: int = 64) -> Iterator[
 
 
 def set_attributes(model: nn.Module, attributes: Attributes) -> Attributes:
-    """Set attributes of modules; return what they were."""
+    """Set attributes of modules, such as "num_heads" or "config.hidden_size"; return what they were."""
     before: Attributes = {}
     for path, values in attributes.items():
-        module = model.get_submodule(path)
-        before[path] = {name: getattr(module, name) for name in values}
-        for name, value in values.items():
-            setattr(module, name, value)
+        before[path] = {}
+        for dotted, value in values.items():
+            *above, name = dotted.split(".")
+            holder: Any = model.get_submodule(path)
+            for step in above:
+                holder = getattr(holder, step)
+            old = before[path][dotted] = getattr(holder, name)
+            setattr(holder, name, list(value) if isinstance(old, list) else value)
     return before
+
+
+def sizes_changed(cut: Cut) -> set[tuple[int, int]]:
+    """Return the sizes (before, after) that the cut changes anywhere in the network."""
+    return set().union(*_changes_by_module(cut).values())
 
 
 def _numbers_by_module(cut: Cut) -> dict[str, dict[str, Any]]:
@@ -100,15 +110,20 @@ def _pairs(old: Any, new: Any) -> Iterator[tuple[int, int]]:
         yield old, new
 
 
-def _numbers_of(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Yield the attributes of a module that are whole numbers."""
+def _numbers_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of a module that are whole numbers, or several, such as the sizes of a split."""
     for name, value in vars(module).items():
-        if isinstance(value, int) and not isinstance(value, bool) and not name.startswith("_"):
+        several = list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore
+        if several and all(type(number) is int for number in several) and not name.startswith("_"):
             yield name, value
 
 
-def _options(value: int, changes: set[tuple[int, int]]) -> list[int]:
-    return sorted({new for old, new in changes if old == value})
+def _options(value: Any, changes: set[tuple[int, int]], limit: int = 8) -> list[Any]:
+    """Return what a number, or numbers, may be after the cut."""
+    if isinstance(value, int):
+        return sorted({new for old, new in changes if old == value})
+    each = [_options(number, changes) or [number] for number in value]
+    return [numbers for numbers in islice(product(*each), limit) if numbers != tuple(value)]
 
 
 def _convolution(module: Any, numbers: dict[str, Any]) -> dict[str, Any]:

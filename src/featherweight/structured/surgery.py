@@ -24,6 +24,7 @@ from featherweight.structured.attributes import (
     known_sizes,
     set_attributes,
 )
+from featherweight.structured.configuration import as_attributes, entries_by_name, fit_configuration
 from featherweight.structured.cut import Cut
 from featherweight.structured.rewrite import put, rewritten, shrink
 from featherweight.structured.verify import difference, disturbed
@@ -45,10 +46,18 @@ class Fitted:
     trials: int
 
 
-def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
-    """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit."""
-    with disturbed(model):  # scales of almost zero would let any attribute fit
-        small = rewritten(cut)
+def operate(model: nn.Module, cut: Cut, example: Example, small: nn.Module | None = None) -> Fitted | None:
+    """Cut ``model`` in place and set its attributes; None, and the model as it was, if none fit.
+
+    Args:
+        model: the network.
+        cut: what goes.
+        example: inputs.
+        small: the graph rewritten for the cut while the model was disturbed; None: it is made here.
+    """
+    if small is None:
+        with disturbed(model):  # scales of almost zero would let any attribute fit
+            small = rewritten(cut)
     saved = {name: (tensor.data, tensor.grad) for name, tensor in _tensors(model).items()}
     shrink(model, cut.stored)
     known = known_sizes(model, cut)
@@ -56,13 +65,44 @@ def operate(model: nn.Module, cut: Cut, example: Example) -> Fitted | None:
     args, kwargs = as_arguments(example)
     with evaluating(model), _with_tensors_of(small, model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fitted = _Search(model, cut, args, kwargs, small(*args, **kwargs)).run()
+        fitted = _fitted(_Search(model, cut, args, kwargs, small(*args, **kwargs)), known)
     if fitted is None:
         set_attributes(model, before)
         for name, tensor in _tensors(model).items():
             put(tensor, *saved[name])
+    return fitted
+
+
+def _fitted(search: _Search, known: Attributes) -> Fitted | None:
+    """Set attributes of modules and entries of the model's configuration with which it fits; None if none do.
+
+    Args:
+        search: the network, whose tensors are cut.
+        known: the attributes of torch.nn's modules, which are set.
+    """
+    model = search.model
+    entries = fit_configuration(model, search.cut, search.computes)
+    before = set_attributes(model, as_attributes(model, entries))
+    fitted = search.run()
+    if fitted is None and entries:  # a forward that reads them needs the old ones
+        entries = {}
+        set_attributes(model, before)
+        fitted = search.run()
+    if fitted is None:
+        set_attributes(model, before)
         return None
-    return Fitted(known | {p: known.get(p, {}) | a for p, a in fitted.attributes.items()}, fitted.trials)
+    found = _joined(known, fitted.attributes)
+    if not entries:
+        entries = entries_by_name(model, found)
+        before = set_attributes(model, as_attributes(model, entries))
+        if entries and not search.computes(model):
+            set_attributes(model, before)
+            entries = {}
+    return Fitted(_joined(found, as_attributes(model, entries)), search.trials)
+
+
+def _joined(some: Attributes, more: Attributes) -> Attributes:
+    return some | {path: some.get(path, {}) | values for path, values in more.items()}
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -95,10 +135,18 @@ class _Search:
     def __init__(
         self, model: nn.Module, cut: Cut, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
     ) -> None:
-        self.model, self.args, self.kwargs, self.expected = model, args, kwargs, expected
+        self.model, self.cut, self.args, self.kwargs, self.expected = model, cut, args, kwargs, expected
         self.options = guesses(model, cut)
         self.trials = 0
         self.failed_in: list[str] = []
+
+    def computes(self, network: nn.Module) -> bool:
+        """Whether ``network`` gives what it should."""
+        try:
+            with torch.no_grad():
+                return _alike(self.expected, network(*self.args, **self.kwargs))
+        except Exception:  # of the user's forward
+            return False
 
     def run(self) -> Fitted | None:
         classes = self._by_class()
@@ -123,14 +171,22 @@ class _Search:
         return found
 
     def _names(self, paths: list[str]) -> dict[str, list[Any]]:
-        """Return the attributes that any module of a class may need; the choice is whether to set them."""
-        return {name: [True] for path in paths for name in self.options[path]}
+        """Return the attributes that any module of a class may need; the choice is which value they get."""
+        most: dict[str, int] = {}
+        for path in paths:
+            for name, values in self.options[path].items():
+                most[name] = max(most.get(name, 0), len(values))
+        return {name: list(range(number)) for name, number in most.items()}
 
     def _attributes(
         self, classes: Mapping[type[nn.Module], list[str]], chosen: Mapping[type[nn.Module], dict[str, Any]]
     ) -> Attributes:
         return {
-            path: {name: values[0] for name, values in self.options[path].items() if name in chosen[kind]}
+            path: {
+                name: values[min(chosen[kind][name], len(values) - 1)]
+                for name, values in self.options[path].items()
+                if name in chosen[kind]
+            }
             for kind, paths in classes.items()
             for path in paths
         }
