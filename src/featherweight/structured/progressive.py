@@ -100,7 +100,7 @@ def progressive_prune_structured(
         macs: what is left of the multiply-accumulates.
         latency: what is left of the time of a forward pass.
         clock: measures that time.
-        steps: number of cuts.
+        steps: number of cuts; with a number of ``blocks`` and no target it is one.
         train: loader of (inputs, targets) batches; None: that of the model's own data set (zoo models).
         validate: loader of the split that the best epoch is chosen on; None as for ``train``.
         between: how to fine-tune after each cut but the last.
@@ -118,7 +118,7 @@ def progressive_prune_structured(
         progress: show progress.
         blocks: how many residual blocks or layers are removed whole, all in the first step; see
             ``prune_structured``, also for the next two. They are measured on ten batches of ``train``; "auto"
-            and "only" look at the whole target.
+            and "only" look at the whole target. With a number of them no target need be given.
         block_criterion: how much a block matters; None: "loss".
         block_unit: "block" or "branch".
 
@@ -130,8 +130,12 @@ def progressive_prune_structured(
         SurgeryError: a cut network is not the same as the zeroed one.
         ResumeError: ``run_dir`` holds another run.
     """
-    target = Target.of(keep=keep, params=params, macs=macs, latency=latency)
     depth = Depth(blocks, block_criterion, block_unit)
+    given = {"keep": keep, "params": params, "macs": macs, "latency": latency}
+    unaimed = isinstance(blocks, int) and blocks > 0 and all(value is None for value in given.values())
+    target = None if unaimed else Target.of(**given)
+    if unaimed and (penalty is not None or clock is not None):
+        raise SettingError("penalty= and clock= are for a target; with blocks= alone they would do nothing.")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:  # pyright: ignore
         raise SettingError(f"steps is the number of cuts, at least 1, got {steps!r}.")
     check_given(unwrap(model), example_inputs)
@@ -156,7 +160,8 @@ def progressive_prune_structured(
         progress=progress,
         depth=depth,
     )
-    tunings = [replace(between, seed=settings.seed)] * (steps - 1) + [settings]
+    cuts = 1 if target is None else steps
+    tunings = [replace(between, seed=settings.seed)] * (cuts - 1) + [settings]
     return run(tunings, replace(between, seed=settings.seed))
 
 
@@ -166,7 +171,7 @@ class _Run:
 
     model: nn.Module
     example: Example
-    target: Target
+    target: Target | None
     how: Selecting
     train: Iterable[Any]
     validate: Iterable[Any]
@@ -186,7 +191,7 @@ class _Run:
     ) -> tuple[nn.Module, tuple[Step, ...]]:
         done: list[Step] = []
         for number, tuning in enumerate(tunings, start=1):
-            aim = self.target.fraction ** (number / len(tunings))
+            aim = 1.0 if self.target is None else self.target.fraction ** (number / len(tunings))
             noted = self._noted(number, aim)
             if noted is None:
                 noted = self._cut(number, aim, shrinking)
@@ -200,9 +205,9 @@ class _Run:
         how = replace(self.how, data=_First(self.train, 10))
         if number == 1 and self.depth:
             self._remove_blocks(how)
-        if number == 1 and self.left > self.target.fraction:
-            self._check_reachable(how)
-        if aim >= self.left:
+        if number == 1 and self.target is not None and self.left > self.target.fraction:
+            self._check_reachable(how, self.target)
+        if self.target is None or aim >= self.left:
             reestimate_batch_norm(self.model, self.train)
             return self._note(number, aim, self.left, self.left)
         target = replace(self.target, fraction=aim / self.left)
@@ -218,14 +223,18 @@ class _Run:
 
     def _remove_blocks(self, how: Selecting) -> None:
         network = Network.of(self.model, self.example, how)
-        with without_blocks(network, decide(network, self.target, self.depth)) as removal:
-            self.left = left_of(network, self.target, removal.model)
+        decision = decide(network, self.target, self.depth)
+        with without_blocks(network, decision) as removal:
+            if self.target is None:
+                self.left = decision.left
+            else:
+                self.left = left_of(network, self.target, removal.model)
             self.model = removal.model
 
-    def _check_reachable(self, how: Selecting) -> None:
+    def _check_reachable(self, how: Selecting, target: Target) -> None:
         """Refuse, before anything is trained, a target that no cut reaches; what is cut does not matter."""
-        target = replace(self.target, fraction=self.target.fraction / self.left)
-        choose(self.model, self.example, target, replace(how, criterion="random", data=None))
+        rest = replace(target, fraction=target.fraction / self.left)
+        choose(self.model, self.example, rest, replace(how, criterion="random", data=None))
 
     def _fit(self, settings: TrainingSettings, name: str, pruner: GrowingPenalty | None = None) -> None:
         folder = None if self.folder is None else self.folder / name
@@ -271,8 +280,9 @@ class _Run:
     def _asked(self, aim: float) -> list[Any]:
         how = self.how
         name = how.criterion if isinstance(how.criterion, str) else getattr(how.criterion, "__name__", "own")
+        target = "blocks" if self.target is None else self.target.name
         return [
-            self.target.name, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
+            target, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
             how.seed, *(self.depth.to_list() if self.depth else []),
         ]  # fmt: skip
 

@@ -75,6 +75,22 @@ def test_as_many_as_are_best(trained):
     assert 0.4 < steps[0].left <= 0.6
 
 
+def test_a_number_of_blocks_is_enough(trained, tmp_path):
+    small, steps = run(trained, blocks=2, macs=None, steps=3, run_dir=tmp_path / "run")
+    assert len(skipped(small)) == 2
+    (step,) = steps
+    assert step.left == step.predicted
+    assert 0 < step.left < 1
+    assert step.params == sum(parameter.numel() for parameter in small.parameters())
+    assert step.tuned > 0.9
+    again, resumed = run(trained, blocks=2, macs=None, steps=3, run_dir=tmp_path / "run")
+    assert resumed == steps
+    assert skipped(again) == skipped(small)
+    for options in ({"penalty": 1.0}, {"clock": lambda module: 1.0}):
+        with pytest.raises(SettingError, match="with blocks= alone they would do nothing"):
+            run(trained, blocks=2, macs=None, **options)
+
+
 def test_a_run_goes_on_without_its_blocks(trained, tmp_path):
     whole, steps = run(trained, run_dir=tmp_path / "whole")
 

@@ -76,6 +76,11 @@ class Decision:
     found: int
     left_alone: tuple[str, ...]
 
+    @property
+    def left(self) -> float:
+        """Fraction of the blocks that stays."""
+        return 1 - len(self.blocks) / self.found
+
 
 def decide(network: Network, target: Target | None, depth: Depth) -> Decision:
     """Return which blocks go; nothing is changed.
