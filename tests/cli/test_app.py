@@ -15,6 +15,7 @@ from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
 from featherweight.sparsity.schedules import schedules
+from featherweight.structured.depth.importance import block_importances
 from featherweight.structured.importance import importances
 
 
@@ -83,6 +84,7 @@ def test_debug_is_an_option_too(invoke, monkeypatch):
         ("sparsity/allocation", allocations),
         ("sparsity/schedules", schedules),
         ("structured/importance", importances),
+        ("structured/depth/importance", block_importances),
     ],
 )
 def test_help_names_every_method_that_there_is(axis, registry):
@@ -91,8 +93,11 @@ def test_help_names_every_method_that_there_is(axis, registry):
 
 def test_help_shows_the_choices(invoke):
     said = " ".join(invoke("prune", "--help").stdout.replace("│", " ").split())
-    for axis in ("sparsity/criteria", "sparsity/allocation", "sparsity/schedules", "structured/importance"):
+    axes = ("sparsity/criteria", "sparsity/allocation", "sparsity/schedules", "structured/importance")
+    for axis in (*axes, "structured/depth/importance"):
         assert f": {choices(axis)}" in said
+    said = " ".join(invoke("inspect", "--help").stdout.replace("│", " ").split())
+    assert f": {choices('structured/importance')}" in said
 
 
 def test_a_failed_check_is_exit_code_1(invoke, monkeypatch):

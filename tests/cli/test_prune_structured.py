@@ -12,6 +12,7 @@ import featherweight as fw
 from featherweight.cli.batches import make_batches
 from featherweight.cli.network import make_network
 from featherweight.cli.pruning import channels, narrowing
+from featherweight.cli.resolve import call_factory
 from featherweight.structured.prune import prune_structured
 
 PARAMS = 8 * 16 + 16 + 16 * 3 + 3
@@ -32,6 +33,20 @@ class Block(torch.nn.Module):
 
     def forward(self, x):
         return x + self.b(torch.relu(self.a(x)))
+
+class Layer(torch.nn.Module):
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = Block(), Block()
+        for block, scale in ((self.first, first), (self.second, second)):
+            block.b.weight.data *= scale
+
+    def forward(self, x):
+        x = x + self.first.b(torch.relu(self.first.a(x)))
+        return x + self.second.b(torch.relu(self.second.a(x)))
+
+def layers():
+    return torch.nn.Sequential(torch.nn.Linear(8, 8), Layer(0.5, 9), Layer(2, 2), torch.nn.Linear(8, 3))
 
 def blocks():
     return torch.nn.Sequential(torch.nn.Linear(8, 8), Block(), Block(), Block(), torch.nn.Linear(8, 3))
@@ -135,6 +150,46 @@ def test_blocks(prune, ours):
     assert record["params"][1] <= 0.5 * record["params"][0]
 
 
+def test_blocks_alone_with_data_are_fine_tuned(prune, ours):
+    words = ["--blocks", "1", "--data", "mynet:data", "--epochs", "3", "--learning-rate", "0.1"]
+    record, said = prune(*words, model="mynet:blocks", weights=())
+    (name,) = record["removed_blocks"]
+    (step,) = record["steps"]
+    assert (record["target"], record["asked"]) == ("blocks", record["achieved"])
+    assert record["achieved"] == pytest.approx(2 / 3)
+    again = fw.load("small.safetensors", into=make_network("mynet:blocks", None))
+    assert record["params"] == [record["params"][0], sum(p.numel() for p in again.parameters())]
+    assert step["params"] == record["params"][1] < record["params"][0]
+    assert step["tuned"] == fw.evaluate(again, make_batches("mynet:data").validate)
+    assert f"Removed whole: {name}" in said
+    assert not list(ours.glob(".small*"))
+    before = make_network("mynet:blocks", None).state_dict()
+    assert not torch.equal(again.state_dict()["0.weight"], before["0.weight"]), "it was trained"
+
+
+def test_by_what_blocks_are_chosen_and_what_they_are(prune, ours):
+    removed = {}
+    for unit in ("block", "branch"):
+        for criterion in ("similarity", "loss"):
+            words = ["--data", "mynet:data", "--epochs", "1", "--block-criterion", criterion]
+            record, _ = prune(*words, "--blocks", "1", "--block-unit", unit, model="mynet:layers", weights=())
+            removed[unit, criterion] = record["removed_blocks"]
+    network = make_network("mynet:layers", None)
+    (train, _, _) = call_factory("mynet:data", "data")
+    for (unit, criterion), found in removed.items():
+        _, surgery = prune_structured(
+            copy.deepcopy(network),
+            train[0][0][:1],
+            blocks=1,
+            block_criterion=criterion,
+            block_unit=unit,
+            data=train,
+        )
+        assert list(surgery.removed_blocks) == found
+    assert removed["block", "similarity"] != removed["branch", "similarity"]
+    assert removed["branch", "loss"] != removed["branch", "similarity"]
+
+
 def test_what_is_left_alone(prune, ours):
     words = [
         "--keep",
@@ -175,7 +230,22 @@ def test_what_is_left_alone(prune, ours):
         (["--macs", "0.5", "--penalty", "0", "--data", "mynet:data"], "--penalty is the strength"),
         (["--macs", "0.5", "--allocation", "erk"], "--allocation would do nothing without --sparsity"),
         (["--macs", "0.5", "--blocks", "x"], "'auto' or 'only'"),
-        (["--blocks", "1", "--data", "mynet:data"], "--blocks alone is for pruning without --data"),
+        (["--blocks", "auto", "--data", "mynet:data"], "takes one of --keep, --params, --macs"),
+        (["--blocks", "1", "--block-criterion", "x"], "'x'. There are: loss, similarity"),
+        (["--blocks", "1", "--block-criterion", "loss"], "measures the loss on data"),
+        (["--blocks", "1", "--block-unit", "x"], "block_unit is one of block, branch"),
+        (
+            ["--macs", "0.5", "--block-criterion", "loss"],
+            "--block-criterion would do nothing without --blocks",
+        ),
+        (
+            ["--blocks", "0", "--macs", "0.5", "--block-unit", "branch"],
+            "--block-unit would do nothing without --blocks",
+        ),
+        (
+            ["--blocks", "1", "--steps", "2", "--min-keep", "2", "--data", "mynet:data"],
+            "--steps, --min-keep would do nothing with --blocks alone",
+        ),
         (["--macs", "0.5", "--values", "int3"], "values must be one of"),
         (["--macs", "0.5", "--sparsity", "90"], "sparsity is the fraction of zeros"),
         (
@@ -204,7 +274,8 @@ def test_what_is_refused(refused, mynet, words, says):
     "words",
     [
         ["--keep", "0.5"], ["--params", "0.5"], ["--macs", "0.5"], ["--latency", "0.5"], ["--scope", "group"],
-        ["--min-keep", "2"], ["--round-to", "8"], ["--blocks", "1"], ["--steps", "1"], ["--penalty", "1"],
+        ["--min-keep", "2"], ["--round-to", "8"], ["--blocks", "1"], ["--block-criterion", "loss"],
+        ["--block-unit", "block"], ["--steps", "1"], ["--penalty", "1"],
         ["--input-shape", "1,8"], ["--report", "r.html"],
     ],
 )  # fmt: skip

@@ -31,6 +31,8 @@ def prune(
     min_keep: options.MinKeep = None,
     round_to: options.RoundTo = None,
     blocks: options.Blocks = None,
+    block_criterion: options.BlockCriterion = None,
+    block_unit: options.BlockUnit = None,
     steps: options.Steps = None,
     penalty: options.Penalty = None,
     input_shape: options.InputShape = None,

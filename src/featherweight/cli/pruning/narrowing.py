@@ -55,10 +55,11 @@ def narrow(
     asked: dict[str, Any] = {
         "criterion": how.criterion, "scope": how.scope, "skip": how.skip, "min_keep": how.floors.min_keep,
         "round_to": how.floors.round_to, "blocks": request.depth.blocks,
+        "block_criterion": request.depth.criterion, "block_unit": request.depth.unit,
     }  # fmt: skip
     if target is not None:
         asked[target.name] = target.fraction
-    if batches is None or target is None:
+    if batches is None:
         small, surgery = prune_structured(copy.deepcopy(model), example, seed=how.seed, **asked)
         return Narrowed.once(small, surgery.reached)
     with explained(run_dir.parent):
@@ -76,6 +77,5 @@ def narrow(
         )
     before = evaluate(model, batches.validate)
     last = steps[-1]
-    return Narrowed(
-        small.eval(), target.name, target.fraction, last.predicted, last.left, steps, validation_before=before
-    )
+    name, asked_for = ("blocks", last.left) if target is None else (target.name, target.fraction)
+    return Narrowed(small.eval(), name, asked_for, last.predicted, last.left, steps, validation_before=before)

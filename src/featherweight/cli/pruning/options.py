@@ -98,7 +98,24 @@ RoundTo = Annotated[
 ]
 Blocks = Annotated[
     str | None,
-    _structured("Residual blocks to remove whole before channels: a number, auto, or only.", "N|auto|only"),
+    _structured(
+        "Residual blocks or layers to remove whole before channels: a number, which needs no target; auto "
+        "tries how many; only reaches the target without cutting channels.",
+        "N|auto|only",
+    ),
+]
+BlockCriterion = Annotated[
+    str | None,
+    _structured(
+        f"How much a block matters: {choices('structured/depth/importance')} (loss unless given, "
+        f"similarity without --data)."
+    ),
+]
+BlockUnit = Annotated[
+    str | None,
+    _structured(
+        "What a block is: a whole layer (block, unless given) or each of its residual branches (branch)."
+    ),
 ]
 Steps = Annotated[int | None, _structured(f"Cuts, with fine-tuning after each, 3 unless given; {_WITH_DATA}")]
 Penalty = Annotated[
@@ -119,8 +136,11 @@ Report = Annotated[
 
 TARGETS = ("keep", "params", "macs", "latency")
 _STRUCTURED = (
-    *TARGETS, "scope", "min_keep", "round_to", "blocks", "steps", "penalty", "input_shape", "report",
+    *TARGETS, "scope", "min_keep", "round_to", "blocks", "block_criterion", "block_unit", "steps", "penalty",
+    "input_shape", "report",
 )  # fmt: skip
+_OF_BLOCKS = ("block_criterion", "block_unit")
+_AIMED = ("steps", "penalty", "scope", "min_keep", "round_to", "criterion")
 _WEIGHTS = ("allocation", "schedule")
 _TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty")
 
@@ -138,6 +158,11 @@ def refuse_idle(asked: Mapping[str, Any]) -> None:
         _refuse(asked, _STRUCTURED, "without --structured: only zeros are made, and shapes stay.")
     elif asked["sparsity"] is None:
         _refuse(asked, _WEIGHTS, "without --sparsity: with --structured alone no single weight is pruned.")
+    if asked["structured"]:
+        if asked["blocks"] in (None, "0"):
+            _refuse(asked, _OF_BLOCKS, "without --blocks: no block is removed.")
+        elif all(asked[name] is None for name in TARGETS):
+            _refuse(asked, _AIMED, "with --blocks alone: no channel is cut. Give --params or --macs too.")
     if asked["data"] is None:
         _refuse(asked, _TRAINED, "without --data: there is nothing to fine-tune on.")
 

@@ -26,7 +26,7 @@ class ChannelsRequest:
     """What is asked for; see ``featherweight prune --help``.
 
     Attributes:
-        target: what is to be left; None: only blocks go.
+        target: what is to be left; None: a number of blocks goes, and nothing else.
         how: how what goes is chosen, without data.
         depth: which blocks go.
         tuning: epochs and learning_rate, where they were given.
@@ -57,11 +57,6 @@ class ChannelsRequest:
             raise SettingError(f"--steps is the number of cuts, at least 1, got {self.steps}.")
         if self.penalty is not None and not self.penalty > 0:
             raise SettingError(f"--penalty is the strength of a penalty, above 0, got {self.penalty}.")
-        if self.target is None and self.data is not None:
-            raise SettingError(
-                "--blocks alone is for pruning without --data. With it, give one of --keep, --params, --macs "
-                "and --latency too; `--blocks only` reaches it by removing blocks."
-            )
         _ = self.settings, self.between
 
     @classmethod
@@ -76,7 +71,7 @@ class ChannelsRequest:
             floors,
             seed=asked["seed"],
         )
-        depth = Depth(_blocks(asked["blocks"]))
+        depth = _depth(asked)
         tuning = {name: asked[name] for name in ("epochs", "learning_rate") if asked[name] is not None}
         return cls(
             **{name: asked[name] for name in names},
@@ -119,7 +114,10 @@ def _target(asked: Mapping[str, Any], depth: Depth) -> Target | None:
     return Target.of(**given)
 
 
-def _blocks(text: str | None) -> int | str:
-    if text is None:
-        return 0
-    return int(text) if text.isdecimal() else text
+def _depth(asked: Mapping[str, Any]) -> Depth:
+    text = asked["blocks"] or "0"
+    depth = Depth(
+        int(text) if text.isdecimal() else text, asked["block_criterion"], asked["block_unit"] or "block"
+    )
+    depth.importance(None if asked["data"] is None else ())  # whether there are data that it needs
+    return depth
