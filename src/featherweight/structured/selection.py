@@ -9,7 +9,8 @@ Of ``n`` units ``floor((1 - share) n)`` stay. Of equal scores in a group the fir
 several groups those that come earlier in their group's order, as a fraction of its size.
 
 A group keeps at least ``min_keep`` units, and a multiple of ``round_to``. A group that has fewer units than
-``round_to`` cannot keep a multiple of it, and is not rounded.
+``round_to`` cannot keep a multiple of it, and is not rounded. Groups that a forward takes to be equally wide
+(see ties) are as wide as the widest of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from featherweight.structured.axes import Tracing
 from featherweight.structured.cut import Cut
 from featherweight.structured.groups import Group
 from featherweight.structured.importance import UnitScores
+from featherweight.structured.ties import Tie, find_ties
 
 SCOPES = ("global", "group")
 ROUNDING = 1e-9  # of a unit: what (1 - 0.71) * 100 lacks of 29
@@ -53,9 +55,12 @@ class Floors:
     def kept(self, wanted: int, size: int) -> int:
         """Return how many of ``size`` units stay where ``wanted`` would."""
         kept = max(wanted, min(self.min_keep, size))
-        if size >= self.round_to:
-            kept = -(-kept // self.round_to) * self.round_to
-        return min(kept, size)
+        multiple = self.multiple(size)
+        return min(-(-kept // multiple) * multiple, size)
+
+    def multiple(self, size: int) -> int:
+        """Return what a group of ``size`` units keeps a multiple of."""
+        return self.round_to if size >= self.round_to else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +84,25 @@ class Ranking:
     def cut(self, share: float) -> Cut:
         """Return the cut that goes ``share`` (0..1) of the way down the order."""
         kept = self._kept_globally(share) if self.scope == "global" else self._kept_in_each(share)
+        sizes = [len(group) for group in self.groups]
+        kept = [self.floors.kept(wanted, size) for wanted, size in zip(kept, sizes, strict=True)]
+        multiples = [self.floors.multiple(size) for size in sizes]
+        for tie in self._ties:
+            for number, units in tie.wide_enough(kept, multiples).items():
+                kept[number] = units
         removed: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        for group, scores, wanted in zip(self.groups, self.scores, kept, strict=True):
-            stay = self.floors.kept(wanted, len(group))
-            removed.append(group.units[np.argsort(-scores, kind="stable")[stay:]])
+        for group, order, stay in zip(self.groups, self._orders, kept, strict=True):
+            removed.append(group.units[order[stay:]])
         return Cut(self.tracing, np.concatenate(removed).tolist())
+
+    @cached_property
+    def _ties(self) -> tuple[Tie, ...]:
+        return find_ties(self.tracing, self.groups)
+
+    @cached_property
+    def _orders(self) -> list[NDArray[np.int64]]:
+        """The units of each group, the most important first."""
+        return [np.argsort(-scores, kind="stable") for scores in self.scores]
 
     def _kept_in_each(self, share: float) -> list[int]:
         return [_floor((1 - share) * len(group)) for group in self.groups]
