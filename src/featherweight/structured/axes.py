@@ -66,10 +66,11 @@ def trace_axes(graph: Graph) -> Tracing:
     known = {name: _initial(graph, units, name) for name in (*graph.stored, *graph.inputs)}
     statistics: list[Statistic] = []
     unknown: list[Call] = []
+    shapes = dict(graph.shapes)
     for call in graph.calls:
         for ref in refs(call.arguments):  # constants of the program, and what is not traced
             known.setdefault(ref.name, [fixed(size) for size in graph.shapes[ref.name]])
-        flow = Flow(call, units, known, dict(graph.shapes), statistics)
+        flow = Flow(call, units, known, shapes, statistics)
         outputs = _applied(flow, unknown)
         known |= dict(zip(call.outputs, outputs, strict=True))
     for name in graph.outputs:

@@ -41,19 +41,11 @@ class Group:
 
 def find_groups(tracing: Tracing) -> tuple[Group, ...]:
     """Return all groups of units that stored tensors have, in the order of the state dict."""
-    members: dict[int, list[tuple[int, int, int]]] = {}  # unit -> (place, column, how often) each
-    where: dict[tuple[int, int], Ints] = {}  # (place, unit) -> indices
     places = list(_places(tracing))
-    for number, (_, axis) in enumerate(places):
-        for column, units in enumerate(axis.T):
-            for unit, indices in _indices_of(units):
-                members.setdefault(unit, []).append((number, column, len(indices)))
-                where[number, unit] = indices
-    kinds: dict[tuple[tuple[int, int, int], ...], list[int]] = {}
-    for unit, kind in members.items():
-        kinds.setdefault(tuple(kind), []).append(unit)
-    found = [_group(places, where, kind, units) for kind, units in kinds.items()]
-    return _named(found)
+    if not places:
+        return ()
+    uses = _Uses([axis for _, axis in places])
+    return _named([_group([place for place, _ in places], uses, units) for units in uses.kinds()])
 
 
 def _places(tracing: Tracing) -> Iterator[tuple[Place, Axis]]:
@@ -63,29 +55,53 @@ def _places(tracing: Tracing) -> Iterator[tuple[Place, Axis]]:
                 yield Place(tensor, dim), axis
 
 
-def _indices_of(units: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield each unit of a column with the indices that it stands at."""
-    order = np.argsort(units, kind="stable")
-    ordered = units[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
-    for start, indices in zip(starts, np.split(order, starts[1:]), strict=True):
-        if ordered[start] != NONE:
-            yield int(ordered[start]), indices
+class _Uses:
+    """Where each unit stands: tables with a row a use, those of one unit next to each other.
+
+    Attributes:
+        columns: number of the place and column of the axis, as one number each pair.
+        indices: along that axis.
+        units: the units, in order.
+        starts: first row of each of them, and the number of rows.
+    """
+
+    def __init__(self, axes: list[Axis]) -> None:
+        columns = [column for axis in axes for column in axis.T]
+        self.place_of = np.repeat(np.arange(len(axes)), [axis.shape[1] for axis in axes])
+        sizes = [len(column) for column in columns]
+        units = np.concatenate(columns)
+        used = units != NONE
+        order = np.argsort(units[used], kind="stable")
+        self.columns = np.repeat(np.arange(len(columns)), sizes)[used][order]
+        self.indices = np.concatenate([np.arange(size) for size in sizes])[used][order]
+        self.units, first = np.unique(units[used][order], return_index=True)
+        self.starts = np.append(first, len(order))
+
+    def rows(self, unit: int) -> slice:
+        """Return the rows of the unit of that number in ``units``."""
+        return slice(self.starts[unit], self.starts[unit + 1])
+
+    def kinds(self) -> list[Ints]:
+        """Return the numbers in ``units`` of those that stand at the same places, as often."""
+        found: dict[bytes, list[int]] = {}
+        for unit in range(len(self.units)):
+            found.setdefault(self.columns[self.rows(unit)].tobytes(), []).append(unit)
+        kinds = [np.array(units) for units in found.values()]
+        return sorted(kinds, key=lambda units: (self.columns[self.starts[units[0]]], units[0]))
 
 
-def _group(
-    places: list[tuple[Place, Axis]],
-    where: dict[tuple[int, int], Ints],
-    kind: tuple[tuple[int, int, int], ...],
-    units: list[int],
-) -> Group:
-    numbers = list(dict.fromkeys(number for number, _, _ in kind))
-    units = sorted(units, key=lambda unit: where[numbers[0], unit][0])
+def _group(places: list[Place], uses: _Uses, units: Ints) -> Group:
+    """Return the group of units of one kind, given as numbers in ``uses.units``; it has no name yet."""
+    rows = uses.rows(units[0])
+    numbers = uses.place_of[uses.columns[rows]]
+    indices = uses.indices[uses.starts[units][:, None] + np.arange(len(numbers))]
+    order = np.argsort(indices[:, 0], kind="stable")
+    ends = np.flatnonzero(np.diff(numbers)) + 1
     return Group(
         name="",
-        units=np.array(units),
-        places=tuple(places[number][0] for number in numbers),
-        indices=tuple(np.stack([where[number, unit] for unit in units]) for number in numbers),
+        units=uses.units[units][order],
+        places=tuple(places[number] for number in numbers[np.append(0, ends)]),
+        indices=tuple(np.ascontiguousarray(part) for part in np.split(indices[order], ends, axis=1)),
     )
 
 

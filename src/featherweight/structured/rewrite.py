@@ -45,8 +45,8 @@ def rewritten(cut: Cut) -> torch.fx.GraphModule:
     tracing = cut.tracing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = copy.deepcopy(tracing.graph.program.module(check_guards=False))
-    shrink(module, cut.stored)
+        whole = tracing.graph.program.module(check_guards=False)  # with the tensors of the network itself
+        module = copy.deepcopy(whole, _smaller(whole, cut.stored))
     calls = {call.name: call for call in tracing.graph.calls}
     for node in module.graph.nodes:
         call = calls.get(node.name)
@@ -69,11 +69,28 @@ def changed_arguments(call: Call, cut: Cut) -> dict[str, Any]:
     return {name: value for name, value in new.items() if value != call.arguments[name]}
 
 
-def shrink(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> None:
-    """Leave of parameters, their gradients and buffers what is ``kept``: by name, along which dimension."""
-    named = dict(module.named_parameters(remove_duplicate=False)) | dict(
+def _smaller(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> dict[int, Any]:
+    """Return what is left of each tensor, as a memo of ``copy.deepcopy``: what goes is never copied."""
+    named, memo = _named(module), dict[int, Any]()
+    for name, dims in kept.items():
+        tensor = named[name]
+        left: Any = left_of(tensor.detach(), dims)
+        if isinstance(tensor, nn.Parameter):
+            left = nn.Parameter(left, tensor.requires_grad)
+            left.grad = None if tensor.grad is None else left_of(tensor.grad, dims)
+        memo[id(tensor)] = left
+    return memo
+
+
+def _named(module: nn.Module) -> dict[str, torch.Tensor]:
+    return dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
     )
+
+
+def shrink(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> None:
+    """Leave of parameters, their gradients and buffers what is ``kept``: by name, along which dimension."""
+    named = _named(module)
     done: set[int] = set()
     for name, dims in kept.items():
         tensor = named[name]

@@ -17,13 +17,14 @@ Whenever something does not fit, units are united or frozen: that forbids cuts, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Axis = NDArray[np.int64]
+Ints = NDArray[np.int64]
 NONE = -1
 
 
@@ -55,23 +56,27 @@ class Units:
     """All units of one network: which are the same, which are made of others, and which are frozen."""
 
     def __init__(self) -> None:
+        self._number = 0  # the arrays have room for more
         self._parent = np.empty(0, np.int64)
         self._parts = np.empty((0, 2), np.int64)  # what a unit was substituted by
         self._frozen = np.empty(0, bool)
         self._why: dict[int, Why] = {}
 
     def __len__(self) -> int:
-        return len(self._parent)
+        return self._number
 
     # Making axes
 
     def fresh(self, size: int) -> Axis:
         """Return an axis of ``size`` new units."""
-        first = len(self)
-        new = np.arange(first, first + size)
-        self._parent = np.concatenate([self._parent, new])
-        self._parts = np.concatenate([self._parts, np.full((size, 2), NONE)])
-        self._frozen = np.concatenate([self._frozen, np.zeros(size, bool)])
+        first, self._number = self._number, self._number + size
+        if self._number > len(self._parent):
+            more = max(size, len(self._parent))
+            self._parent = np.concatenate([self._parent, np.zeros(more, np.int64)])
+            self._parts = np.concatenate([self._parts, np.full((more, 2), NONE)])
+            self._frozen = np.concatenate([self._frozen, np.zeros(more, bool)])
+        new = np.arange(first, self._number)
+        self._parent[new] = new
         return new[:, None]
 
     def resolve(self, axis: Axis) -> Axis:
@@ -121,8 +126,8 @@ class Units:
             return
         a, b = self.resolve(a), self.resolve(b)
         counts_a, counts_b = (a != NONE).sum(axis=1), (b != NONE).sum(axis=1)
-        kinds = np.unique(np.stack([counts_a, counts_b], axis=1), axis=0)
-        for in_a, in_b in kinds:
+        for kind in np.unique(counts_a * (b.shape[1] + 1) + counts_b).tolist():
+            in_a, in_b = divmod(kind, b.shape[1] + 1)
             rows = (counts_a == in_a) & (counts_b == in_b)
             self._unite_rows(_packed(a[rows], in_a), _packed(b[rows], in_b), why)
 
@@ -135,8 +140,8 @@ class Units:
 
     def why_frozen(self, axis: Axis) -> list[Why]:
         """Return the reasons, each once, why indices of ``axis`` are frozen."""
-        leaves = self._leaves(np.unique(axis[axis != NONE]))
-        return list(dict.fromkeys(self._why[unit] for unit in leaves if unit in self._why))
+        leaves = self._leaves(axis[axis != NONE])
+        return list(dict.fromkeys(self._why[unit] for unit in leaves[self._frozen[leaves]].tolist()))
 
     # How
 
@@ -151,17 +156,16 @@ class Units:
         self._parent[units[known]] = roots[known]
         return roots
 
-    def _leaves(self, units: Iterable[int]) -> list[int]:
-        found: list[int] = []
-        todo = [int(unit) for unit in units]
-        while todo:
-            root = int(self._find(np.array([todo.pop()]))[0])
-            first, second = (int(part) for part in self._parts[root])
-            if first == NONE:
-                found.append(root)
-            else:
-                todo += [part for part in (second, first) if part != NONE]
-        return sorted(set(found))
+    def _leaves(self, units: Ints) -> Ints:
+        """Return the units that stand for themselves of which these are made, in order."""
+        found: list[Ints] = [np.empty(0, np.int64)]
+        while units.size:
+            roots = self._find(np.unique(units))
+            parted = self._parts[roots, 0] != NONE
+            found.append(roots[~parted])
+            parts = self._parts[roots[parted]]
+            units = parts[parts != NONE]
+        return np.unique(np.concatenate(found))
 
     def _join(self, a: Axis, b: Axis) -> None:
         """Make the units of ``a`` and ``b``, index by index, one unit."""
@@ -298,5 +302,5 @@ def _packed(axis: Axis, count: int) -> Axis:
 
 def _same_partition(a: Axis, b: Axis) -> bool:
     """Whether two columns divide the rows in the same way."""
-    pairs = np.unique(np.stack([a, b], axis=1), axis=0)
+    pairs = np.unique(a * (b.max(initial=0) + 1) + b)
     return len(pairs) == len(np.unique(a)) == len(np.unique(b))

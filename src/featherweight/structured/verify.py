@@ -18,20 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featherweight.core.trace import Example, as_arguments
 from featherweight.structured.cut import Cut, Kept
-from featherweight.structured.rewrite import rewritten
 
 
 class Zeroed(torch.fx.Interpreter):
     """Runs the traced network with zeros where ``cut`` removes; call it with ``run(*inputs)``."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: Cut, small: torch.fx.GraphModule) -> None:
+        """Take a cut, and the graph rewritten for it: of that only the arguments of statistics are read."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(cut.tracing.graph.program.module(check_guards=False))
         self.cut, self.zeros = cut, cut.stored
-        self.small = {node.name: node for node in rewritten(cut).graph.nodes}
+        self.small = {node.name: node for node in small.graph.nodes}
         self.outputs = {call.name: call.outputs for call in cut.tracing.graph.calls}
+        self.zeroed: dict[str, Tensor] = {}
         self.over_less = {s.call for s in cut.tracing.statistics if not self._whole(s.tensor, s.dims)}
 
     def run_node(self, n: torch.fx.Node) -> Any:
@@ -39,10 +41,15 @@ class Zeroed(torch.fx.Interpreter):
         if n.name in self.over_less:
             return self._run_over_less(n)
         result = super().run_node(n)
-        name = self.cut.tracing.graph.first_name(str(n.target))
-        if n.op == "get_attr" and name in self.zeros:
-            return with_zeros(result, self.zeros[name])
-        return result
+        return self._zeroed(str(n.target), result) if n.op == "get_attr" else result
+
+    def _zeroed(self, target: str, tensor: Any) -> Any:
+        name = self.cut.tracing.graph.first_name(target)
+        if name not in self.zeros:
+            return tensor
+        if name not in self.zeroed:
+            self.zeroed[name] = with_zeros(tensor, self.zeros[name])
+        return self.zeroed[name]
 
     def _run_over_less(self, node: torch.fx.Node) -> Any:
         """Run a statistic as the cut network does, and put zeros around what comes out."""
@@ -92,7 +99,8 @@ def _value_of(node: torch.fx.Node) -> str:
 def with_zeros(tensor: Tensor, dims: dict[int, Kept]) -> Tensor:
     """Return a copy of ``tensor`` with zeros for what goes along each of ``dims``."""
     for dim, kept in dims.items():
-        tensor = tensor.index_fill(dim, torch.from_numpy(np.flatnonzero(~kept)), 0)
+        stays = torch.from_numpy(kept).to(tensor.device).view(-1, *[1] * (tensor.ndim - dim - 1))
+        tensor = torch.where(stays, tensor, 0)
     return tensor
 
 
@@ -110,13 +118,26 @@ def difference(a: Any, b: Any) -> float:
     return float(np.max(found, initial=0.0))  # what is not a number stays that
 
 
-def check(cut: Cut, small: nn.Module, *args: Any, **kwargs: Any) -> float:
-    """Return how far ``small`` is from the zeroed network: the largest difference over the largest output."""
-    reference = Zeroed(cut)
+def check(cut: Cut, small: torch.fx.GraphModule, *inputs: Example) -> float:
+    """Return how far ``small`` is from the zeroed network on any of ``inputs``.
+
+    Args:
+        cut: what goes.
+        small: the graph rewritten for it.
+        inputs: those of one call or several, each given as example inputs are.
+
+    Returns:
+        The largest difference over the largest output.
+    """
+    reference = Zeroed(cut, small)
     with torch.no_grad():
-        # An interpreter takes positional inputs only, in the order of the graph's placeholders.
-        inputs = tree_leaves((args, kwargs))
-        return difference(reference.run(*inputs), tree_leaves(small(*args, **kwargs)))
+        return float(np.max([_distance(reference, small, example) for example in inputs]))
+
+
+def _distance(reference: Zeroed, small: nn.Module, example: Example) -> float:
+    args, kwargs = as_arguments(example)
+    # An interpreter takes positional inputs only, in the order of the graph's placeholders.
+    return difference(reference.run(*tree_leaves((args, kwargs))), tree_leaves(small(*args, **kwargs)))
 
 
 @contextmanager

@@ -68,8 +68,10 @@ def slices(group: Group, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, T
 
 
 def _table(tensor: Tensor, dim: int, indices: Tensor) -> Tensor:
-    rows = tensor.detach().movedim(dim, 0).flatten(1) if tensor.ndim > 1 else tensor.detach()[:, None]
-    return rows[indices.to(rows.device)].flatten(1).float()
+    rows = tensor.detach().movedim(dim, 0) if tensor.ndim > 1 else tensor.detach()[:, None]
+    in_order = torch.equal(indices.flatten(), torch.arange(len(rows)))
+    chosen = rows if in_order else rows[indices.flatten().to(rows.device)]  # without a copy where it can be
+    return chosen.flatten(1).reshape(len(indices), -1).float()
 
 
 def over_slices(score: Callable[[Tensor], Tensor]) -> Importance:
