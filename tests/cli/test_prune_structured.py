@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 
 import pytest
 import torch
@@ -162,6 +163,7 @@ def test_blocks_alone_with_data_are_fine_tuned(prune, ours):
     assert step["params"] == record["params"][1] < record["params"][0]
     assert step["tuned"] == fw.evaluate(again, make_batches("mynet:data").validate)
     assert f"Removed whole: {name}" in said
+    assert "asked" not in said, "no fraction was"
     assert not list(ours.glob(".small*"))
     before = make_network("mynet:blocks", None).state_dict()
     assert not torch.equal(again.state_dict()["0.weight"], before["0.weight"]), "it was trained"
@@ -232,7 +234,7 @@ def test_what_is_left_alone(prune, ours):
         (["--macs", "0.5", "--blocks", "x"], "'auto' or 'only'"),
         (["--blocks", "auto", "--data", "mynet:data"], "takes one of --keep, --params, --macs"),
         (["--blocks", "1", "--block-criterion", "x"], "'x'. There are: loss, similarity"),
-        (["--blocks", "1", "--block-criterion", "loss"], "measures the loss on data"),
+        (["--blocks", "1", "--block-criterion", "loss"], "Here data are --data module:factory"),
         (["--blocks", "1", "--block-unit", "x"], "block_unit is one of block, branch"),
         (
             ["--macs", "0.5", "--block-criterion", "loss"],
@@ -359,3 +361,13 @@ def test_interrupted_it_goes_on(invoke, ours, monkeypatch):
     assert len(closed) == 1 + 3 + 3
     assert (ours / "small.safetensors").read_bytes() == (ours / "whole.safetensors").read_bytes()
     monkeypatch.setattr(run.Run, "_close_epoch", close)
+
+
+def test_it_says_nothing_of_torch(invoke, ours, capfd):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        words = ["--blocks", "1", "--block-unit", "branch", "--macs", "0.6", "--data", "mynet:data"]
+        result = invoke("prune", "--structured", "mynet:layers", *words, "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    assert [str(warning.message) for warning in caught] == []
+    assert capfd.readouterr() == ("", ""), "beside what the command itself prints"

@@ -119,5 +119,8 @@ def _depth(asked: Mapping[str, Any]) -> Depth:
     depth = Depth(
         int(text) if text.isdecimal() else text, asked["block_criterion"], asked["block_unit"] or "block"
     )
-    depth.importance(None if asked["data"] is None else ())  # whether there are data that it needs
+    try:
+        depth.importance(None if asked["data"] is None else ())
+    except SettingError as error:
+        raise SettingError(f"{error} Here data are --data module:factory.") from error
     return depth
