@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import ModelError
+from featherweight.structured import plain
 from featherweight.structured.attributes import Attributes
 from featherweight.structured.cut import Cut, Kept
 from featherweight.structured.depth.blocks import Block
@@ -20,6 +24,10 @@ from featherweight.structured.depth.skipped import Standing
 
 KEY = "featherweight.surgery"
 _ATTRIBUTE = "_featherweight_surgeries"
+_MOST_ENTRIES = 2**28  # of the inputs that a file may ask for, all together
+
+# Tells surgeries apart, and says which was first, also of those that several processes did.
+_numbers = itertools.count(time.time_ns())
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Record:
             the positional and a mapping of the keyword arguments.
         blocks: what was removed whole; nothing was cut in the same surgery then.
         places: what stands where in its place, if the class stayed.
+        within: path of the submodule that it was done on; all names are those within it.
+        number: higher than those of the surgeries before; not saved, where they are in order.
     """
 
     kept: Mapping[str, Mapping[int, Kept]]
@@ -55,6 +65,8 @@ class Record:
     example: tuple[list[Any], dict[str, Any]]
     blocks: tuple[Gone, ...] = ()
     places: Mapping[str, Standing] = field(default_factory=dict[str, Standing])
+    within: str = ""
+    number: int = field(default_factory=lambda: next(_numbers), compare=False)
 
     @classmethod
     def of(cls, cut: Cut, attributes: Attributes | None, example: Example) -> Record:
@@ -73,9 +85,15 @@ class Record:
         """Return inputs of the sizes and types that the network was traced with.
 
         Raises:
-            ModelError: one was neither a tensor nor a number, string or None.
+            ModelError: one was neither a tensor nor a number, string or None, or they are too large.
         """
         args, kwargs = self.example
+        entries = sum(math.prod(spec.get("shape", ())) for spec in (*args, *kwargs.values()))
+        if entries > _MOST_ENTRIES:
+            raise ModelError(
+                f"The network was traced with inputs of {entries:,} entries; {_MOST_ENTRIES:,} at most are "
+                f"made for a file. Cut it with smaller example inputs."
+            )
         return {n: _example(spec) for n, spec in kwargs.items()} if kwargs else [_example(s) for s in args]
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,6 +104,7 @@ class Record:
             for tensor, dims in self.kept.items()
         }
         data = {"axes": list(axes), "kept": kept, "attributes": self.attributes, "example": self.example}
+        data |= {"within": self.within} if self.within else {}
         if not self.blocks:
             return data
         places = {path: standing.to_dict() for path, standing in self.places.items()}
@@ -95,28 +114,33 @@ class Record:
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
         """Return the record that ``to_dict`` made ``data`` of; raises ModelError if it is anything else."""
         try:
-            axes = [_from_bits(text) for text in data["axes"]]
-            kept = {
-                name: {int(dim): axes[number] for dim, number in dims.items()}
-                for name, dims in data["kept"].items()
-            }
-            attributes = data["attributes"] and {
-                path: {name: _tuple(value) for name, value in values.items()}
-                for path, values in data["attributes"].items()
-            }
-            args, kwargs = data["example"]
-            blocks = tuple(_gone(block) for block in data.get("blocks", []))
-            places = {path: Standing.from_dict(value) for path, value in data.get("places", {}).items()}
-            return cls(kept, attributes, (list(args), dict(kwargs)), blocks, places)
+            return cls(
+                _kept_from(data),
+                None if data["attributes"] is None else _attributes_from(data["attributes"]),
+                _example_from(data["example"]),
+                tuple(_gone(block) for block in plain.items(data.get("blocks", []))),
+                {p: Standing.from_dict(v) for p, v in plain.mapping(data.get("places", {})).items()},
+                plain.word(data.get("within", "")),
+            )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"The file's record of a surgery is damaged: {error!r}.") from error
 
 
 def surgeries_of(model: nn.Module) -> tuple[Record, ...]:
-    """Return the surgeries that ``model`` went through, in order."""
-    if isinstance(model, torch.fx.GraphModule):  # its copies keep nothing else
-        return tuple(model.meta.get(_ATTRIBUTE, ()))
-    return tuple(vars(model).get(_ATTRIBUTE, ()))
+    """Return the surgeries that ``model`` and its submodules went through, in order."""
+    found: dict[tuple[str, int], Record] = {}
+    for path, module in model.named_modules():
+        steps = [step for step in path.split(".") if step and step != "_orig_mod"]
+        for record in _remembered_by(module):
+            within = ".".join([*steps, record.within] if record.within else steps)
+            found.setdefault((within, record.number), replace(record, within=within))
+    return tuple(sorted(found.values(), key=lambda record: record.number))
+
+
+def _remembered_by(module: nn.Module) -> tuple[Record, ...]:
+    if isinstance(module, torch.fx.GraphModule):  # its copies keep nothing else
+        return tuple(module.meta.get(_ATTRIBUTE, ()))
+    return tuple(vars(module).get(_ATTRIBUTE, ()))
 
 
 def remember(model: nn.Module, surgeries: tuple[Record, ...]) -> None:
@@ -143,8 +167,46 @@ def from_json(text: str) -> tuple[Record, ...]:
     return tuple(Record.from_dict(item) for item in data)  # pyright: ignore
 
 
-def _gone(data: Mapping[str, Any]) -> Gone:
-    return Gone(str(data["name"]), bool(data["whole"]), tuple(str(name) for name in data["tensors"]))
+def _kept_from(data: Mapping[str, Any]) -> dict[str, dict[int, Kept]]:
+    axes = [_from_bits(plain.word(text)) for text in plain.items(data["axes"])]
+    return {
+        name: {plain.count(int(dim)): axes[plain.count(axis)] for dim, axis in plain.mapping(dims).items()}
+        for name, dims in plain.mapping(data["kept"]).items()
+    }
+
+
+def _attributes_from(data: Any) -> Attributes:
+    return {
+        path: {name: plain.sizes(value) for name, value in plain.mapping(values).items()}
+        for path, values in plain.mapping(data).items()
+    }
+
+
+def _example_from(data: Any) -> tuple[list[Any], dict[str, Any]]:
+    args, kwargs = plain.items(data)
+    checked = {name: _checked_spec(spec) for name, spec in plain.mapping(kwargs).items()}
+    return [_checked_spec(spec) for spec in plain.items(args)], checked
+
+
+def _checked_spec(spec: Any) -> Mapping[str, Any]:
+    """Return how an input is made, as ``_spec`` gave it."""
+    names = set(plain.mapping(spec))
+    if names == {"dtype", "shape"}:
+        dtype, shape = getattr(torch, plain.word(spec["dtype"]), None), plain.items(spec["shape"])
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"{spec['dtype'][:40]!r} is no type of tensors")
+        return {"shape": [plain.count(size) for size in shape], "dtype": spec["dtype"]}
+    if names == {"unknown"}:
+        return {"unknown": plain.word(spec["unknown"])}
+    value = spec["value"]
+    if names != {"value"} or not (value is None or isinstance(value, bool | int | float | str)):
+        raise ValueError("an input that is neither a tensor nor a number, string or None")
+    return spec
+
+
+def _gone(data: Any) -> Gone:
+    names = tuple(plain.word(name) for name in plain.items(data["tensors"]))
+    return Gone(plain.word(data["name"]), plain.flag(data["whole"]), names)
 
 
 def _bits(kept: Kept) -> str:
@@ -154,7 +216,7 @@ def _bits(kept: Kept) -> str:
 def _from_bits(text: str) -> Kept:
     size, _, digits = text.partition(":")
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8)).astype(bool)
-    if not 0 <= len(bits) - int(size) < 8:
+    if not 0 <= len(bits) - plain.count(int(size)) < 8:
         raise ValueError(f"{len(bits)} bits for an axis of {size}")
     return bits[: int(size)]
 
@@ -180,10 +242,5 @@ def _example(spec: Mapping[str, Any]) -> Any:
         )
     if "value" in spec:
         return spec["value"]
-    dtype = getattr(torch, spec["dtype"])
-    shape = [int(size) for size in spec["shape"]]
+    dtype, shape = getattr(torch, spec["dtype"]), spec["shape"]
     return torch.randn(shape, dtype=dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value  # pyright: ignore

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.errors import ModelError
+from featherweight.structured import plain
+
+_LONGEST = 64  # tuples that a module returns
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,11 @@ class Standing:
     def from_dict(cls, data: Mapping[str, Any]) -> Standing:
         """Return what ``to_dict`` made ``data`` of; raises ValueError if it is anything else."""
         argument, length = data["argument"], data["length"]
-        whole = isinstance(argument, int) and argument >= 0
-        if not (whole or isinstance(argument, str)) or not (length is None or 1 <= int(length) <= 64):
-            raise ValueError(f"no module returns argument {argument!r} in a tuple of {length!r}")
-        return cls(argument, length, bool(data["zeros"]), tuple(str(name) for name in data["tensors"]))
+        argument = argument if isinstance(argument, str) else plain.count(argument)
+        if length is not None and not 1 <= plain.count(length) <= _LONGEST:
+            raise ValueError(f"no module returns a tuple of {length}")
+        tensors = tuple(plain.word(name) for name in plain.items(data["tensors"]))
+        return cls(argument, length, plain.flag(data["zeros"]), tensors)
 
 
 class Skipped(nn.Module):
@@ -98,7 +102,7 @@ def check_places(model: nn.Module, places: Mapping[str, Standing]) -> None:
     """Raise ModelError unless ``model`` has the modules, with the tensors, that were taken out of another."""
     modules = dict(model.named_modules())
     for path, standing in places.items():
-        module = modules.get(path)
+        module = modules.get(path) if path else None  # the network itself is no block of it
         names = None if module is None else tuple(name for name in module.state_dict())
         if names is None or set(names) != set(standing.tensors):
             found = "no such module" if names is None else f"one that holds {', '.join(names) or 'nothing'}"
