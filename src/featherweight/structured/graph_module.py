@@ -74,6 +74,14 @@ class RewrittenModule(torch.fx.GraphModule):
         nodes = [node for node in self.graph.nodes if node.target is batch_norm]
         return [BatchNormNode(self, node, node.meta[_EVALUATED]) for node in nodes]
 
+    def save_buffers(self, names: Iterable[str]) -> None:
+        """Have those buffers in the state dict, though the class has not."""
+        names = frozenset(names)
+        self.meta[_TRANSIENT] = tuple(name for name in self.meta.get(_TRANSIENT, ()) if name not in names)
+        for path, module in self.named_modules():
+            kept = {name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == path}
+            module._non_persistent_buffers_set -= kept  # pyright: ignore[reportPrivateUsage]
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph.
 
