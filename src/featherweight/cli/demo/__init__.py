@@ -16,7 +16,9 @@ def demo(
     network: Annotated[str, typer.Option(help="A network of the zoo.")] = "fashion_cnn",
     data: Annotated[str, typer.Option(help="A data set of the zoo.")] = "fashion_mnist",
     sparsity: Annotated[float, typer.Option(help="Fraction of the weights that become zero.")] = 0.9,
-    epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning, for each of the two.")] = 4,
+    epochs: Annotated[
+        int, typer.Option(help="Epochs of fine-tuning; after the cut of channels half as many again.")
+    ] = 4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the files that are written.")] = Path("demo-out"),
     json: output.JsonOption = None,

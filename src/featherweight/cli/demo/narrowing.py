@@ -47,6 +47,8 @@ class Narrowed:
 def narrow(subject: Subject, epochs: int, seed: int, runs: Path) -> Narrowed:
     """Cut a copy to a fifth of its MACs and fine-tune it; an interrupted run of the same settings goes on.
 
+    It is trained for half as many epochs again as are asked for: what is left is small, and quick to train.
+
     Raises:
         CheckFailed: nothing was cut.
     """
@@ -60,7 +62,7 @@ def narrow(subject: Subject, epochs: int, seed: int, runs: Path) -> Narrowed:
         steps=1,
         train=subject.loaders.train,
         validate=subject.loaders.validate,
-        settings=replace(FINE_TUNING, epochs=epochs, seed=seed),
+        settings=replace(FINE_TUNING, epochs=epochs + epochs // 2, seed=seed),
         run_dir=runs / name,
     )
     whole = subject.model.eval()
