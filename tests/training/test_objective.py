@@ -50,6 +50,39 @@ def test_a_given_loss_wins_over_the_models_own():
     torch.testing.assert_close(given.loss(model, batch), objective().loss(model, batch) / 3 + 1)
 
 
+class Unlabelled(nn.Module):
+    """What is left of a network of that form in a graph that was traced without labels."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear = nn.Linear(4, classes)
+
+    def forward(self, features):
+        return {"logits": self.linear(features)}
+
+
+class Traced(Unlabelled):
+    """One that was traced with them."""
+
+    def forward(self, features, labels):
+        logits = self.linear(features)
+        return {"logits": logits, "loss": 3 * F.cross_entropy(logits, labels)}
+
+
+def test_a_graph_that_was_traced_without_labels_is_not_given_them():
+    batch = {"features": torch.randn(5, 4), "labels": torch.tensor([0, 1, 2, 0, 1])}
+    graph = torch.fx.symbolic_trace(Unlabelled(3))
+    outputs, targets = objective().outputs(graph, batch)
+    assert targets is batch["labels"]
+    assert objective().loss(graph, batch) == F.cross_entropy(outputs["logits"], targets)
+    with_them = torch.fx.symbolic_trace(Traced(3))
+    assert objective().loss(with_them, batch) == with_them(**batch)["loss"]
+    with pytest.raises(TrainingError, match="pass loss="):
+        objective().loss(torch.fx.symbolic_trace(Unlabelled(1)), batch)
+    with pytest.raises(TrainingError, match="unexpected keyword argument 'labels'"):
+        objective().loss(Unlabelled(3), batch)
+
+
 def test_several_inputs():
     class Sum(nn.Module):
         def __init__(self):

@@ -56,6 +56,10 @@ class Objective:
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Any, Any]:
         """Return (outputs of the model in float32, targets)."""
         inputs, targets = self._split(batch)
+        if isinstance(inputs, Mapping) and _is_without_labels(model):
+            inputs = {
+                name: value for name, value in cast("Mapping[str, Any]", inputs).items() if name != "labels"
+            }
         first = next(model.parameters(), None)
         device = torch.device("cpu") if first is None else first.device
         with autocast(self._precision, device), _explained("The network", inputs=inputs):
@@ -65,7 +69,7 @@ class Objective:
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss of ``batch``, a scalar."""
         outputs, targets = self.outputs(model, batch)
-        if self._given is None and isinstance(batch, Mapping):
+        if self._given is None and isinstance(batch, Mapping) and not _is_classified(model, outputs):
             return self._own_loss(outputs)
         with _explained("The loss", outputs=outputs, targets=targets):
             if self._given is not None:
@@ -141,6 +145,20 @@ def _entry(outputs: Any, name: str) -> Any:
     if isinstance(outputs, Mapping):
         return cast("Mapping[str, Any]", outputs).get(name)
     return getattr(outputs, name, None)
+
+
+def _is_without_labels(model: nn.Module) -> bool:
+    """Whether it is a graph that was traced without them: a class takes them, and may compute a loss."""
+    nodes = model.graph.nodes if isinstance(model, torch.fx.GraphModule) else ()
+    return bool(nodes) and not any(node.op == "placeholder" and node.target == "labels" for node in nodes)
+
+
+def _is_classified(model: nn.Module, outputs: Any) -> bool:
+    """Whether cross-entropy is the loss that the class of such a graph computed: logits are (n, classes)."""
+    if not _is_without_labels(model) or _entry(outputs, "loss") is not None:
+        return False
+    found = outputs if isinstance(outputs, Tensor) else _entry(outputs, "logits")
+    return isinstance(found, Tensor) and found.ndim == 2 and found.shape[1] > 1
 
 
 def _call(model: nn.Module, inputs: Any) -> Any:
