@@ -249,6 +249,33 @@ def test_all_examples_are_scanned_where_asked(invoke, deeper, monkeypatch):
     assert "96 examples" in " ".join(invoke(*words, "--examples", "all").stdout.split())
 
 
+def test_what_costs_most_is_named_as_skip_takes_it(invoke, refused, mynet):
+    source = """
+def embedded():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Embedding(9, 8), torch.nn.Linear(8, 3))
+
+def own():
+    batch = torch.arange(9), embedded()(torch.arange(9)).argmax(1)
+    return [batch], [batch]
+"""
+    (mynet / "mynet.py").write_text((mynet / "mynet.py").read_text() + source)
+    words = ["inspect", "mynet:embedded", "--sensitivity", "--data", "mynet:own", "--keeps", "0.1"]
+    result = invoke(*words)
+    assert "0.weight[1]" in result.stdout, "the group's name"
+    assert "What costs most to cut: 0.weight. " in result.stdout
+    assert "nothing to cut" in refused(*words, "--skip", "0.weight")
+
+
+def test_names_that_are_long_are_shown_whole(invoke, deeper):
+    source = (deeper / "mynet.py").read_text()
+    name = "a_name_that_goes_on_and_on_" * 5
+    source += f"def long(): return torch.nn.Sequential(OrderedDict({name}=net()))\n"
+    (deeper / "mynet.py").write_text(source + "from collections import OrderedDict\n")
+    result = invoke("inspect", "mynet:long", "--groups", "--input-shape", "1,8")
+    assert "…" not in result.stdout
+
+
 def test_token_ids(invoke, deeper):
     named = ["--input-shape", "mask=2,5:bool", "--input-shape", "ids=2,5:int64"]
     result = invoke("inspect", "mynet:Tokens", "--groups", *named, "--json", "a.json")

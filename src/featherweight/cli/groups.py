@@ -59,8 +59,9 @@ def frozen_lines(frozen: Iterable[Frozen]) -> list[str]:
 
 
 def _table(spec: str, groups: Iterable[Group]) -> Table:
-    columns = ("group", Column("units", justify="right"), Column("indices a unit", justify="right"))
-    table = Table(*columns, "cut together in (dimension)", title=escape(spec), title_justify="left")
+    counts = (Column("units", justify="right"), Column("indices a unit", justify="right"))
+    names = [Column(title, overflow="fold") for title in ("group", "cut together in (dimension)")]
+    table = Table(names[0], *counts, names[1], title=escape(spec), title_justify="left")
     for group in groups:
         dims: dict[str, list[int]] = {}
         for place in group.places:

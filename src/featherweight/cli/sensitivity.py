@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from featherweight.structured.selection import Floors
 from featherweight.structured.sensitivity import KEEPS, Sensitivity, falling, scan
 
 EXAMPLES = 2000
+_PLACE = re.compile(r"(\[\d+\])?( #\d+)?$")  # in a group's name, behind that of its parameter
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,8 @@ def show_sensitivity(asked: Scan) -> None:
         model, example, part, keeps=asked.keeps, criterion=asked.criterion, skip=asked.skip, file=noted
     )
     show(found.table())
-    worst = [
-        group.name.partition("[")[0] for group in found.by_sensitivity()[:3] if group.worst < found.whole
-    ]
+    costly = [group.name for group in found.by_sensitivity() if group.worst < found.whole]
+    worst = [*dict.fromkeys(_PLACE.sub("", name) for name in costly)][:3]
     if worst:
         say(f"What costs most to cut: {', '.join(worst)}. `prune --skip NAME` leaves one alone.")
     write_json(asked.json, {"model": asked.model} | json.loads(found.to_json()))
