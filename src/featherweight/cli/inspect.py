@@ -21,55 +21,62 @@ def _scan(help: str, metavar: str | None = None) -> Any:
     return typer.Option(help=help, metavar=metavar, rich_help_panel="With --sensitivity")
 
 
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|MODULE:FACTORY",
+        help="A .safetensors file, module:factory, file.py:factory, or a network of the zoo.",
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]SIZES[:TYPE]",
+        help="Measure or trace the network on such an input, such as 1,3,224,224 (floats), 1,128:int64 "
+        "(token ids, all 1) or mask=1,128:bool; once for each input.",
+    ),
+]
+Groups = Annotated[
+    bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
+]
+Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="Show the accuracy with each group cut alone; needs --data.")
+]
+Data = Annotated[
+    str | None,
+    _scan(
+        "Returns (train, validate[, test]) loaders, or a data set of the zoo; validate is measured on.",
+        "MODULE:FACTORY",
+    ),
+]
+Keeps = Annotated[
+    str | None,
+    _scan("Fractions of a group's units to keep, 0.75,0.5,0.25,0.1 unless given.", "FRACTION,..."),
+]
+Criterion = Annotated[
+    str | None, _scan(f"By which units go: {choices('structured/importance')} (l2 unless given).")
+]
+Skip = Annotated[list[str] | None, _scan("Leave the groups of these parameters or modules alone.", "PATTERN")]
+Examples = Annotated[
+    str | None, _scan("Of the validation split, from all over it, 2000 unless given.", "N|all")
+]
+Report = Annotated[Path | None, _scan("Write a page with curves.", "FILE.html")]
+
+
 def inspect(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|MODULE:FACTORY",
-            help="A .safetensors file, module:factory, file.py:factory, or a network of the zoo.",
-        ),
-    ],
+    what: What,
     *,
-    weights: Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")] = None,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]SIZES[:TYPE]",
-            help="Measure or trace the network on such an input, such as 1,3,224,224 (floats), 1,128:int64 "
-            "(token ids, all 1) or mask=1,128:bool; once for each input.",
-        ),
-    ] = None,
-    groups: Annotated[
-        bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
-    ] = False,
-    sensitivity: Annotated[
-        bool,
-        typer.Option("--sensitivity", help="Show the accuracy with each group cut alone; needs --data."),
-    ] = False,
-    data: Annotated[
-        str | None,
-        _scan(
-            "Returns (train, validate[, test]) loaders, or a data set of the zoo; validate is measured on.",
-            "MODULE:FACTORY",
-        ),
-    ] = None,
-    keeps: Annotated[
-        str | None,
-        _scan("Fractions of a group's units to keep, 0.75,0.5,0.25,0.1 unless given.", "FRACTION,..."),
-    ] = None,
-    criterion: Annotated[
-        str | None,
-        _scan(f"By which units go: {choices('structured/importance')} (l2 unless given)."),
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        _scan("Leave the groups of these parameters or modules alone.", "PATTERN"),
-    ] = None,
-    examples: Annotated[
-        str | None,
-        _scan("Of the validation split, from all over it, 2000 unless given.", "N|all"),
-    ] = None,
-    report: Annotated[Path | None, _scan("Write a page with curves.", "FILE.html")] = None,
+    weights: Weights = None,
+    input_shape: InputShape = None,
+    groups: Groups = False,
+    sensitivity: Sensitivity = False,
+    data: Data = None,
+    keeps: Keeps = None,
+    criterion: Criterion = None,
+    skip: Skip = None,
+    examples: Examples = None,
+    report: Report = None,
     json: output.JsonOption = None,
 ) -> None:
     """Show the tensors of a file, or the weights of a network.
