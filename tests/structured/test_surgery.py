@@ -35,6 +35,22 @@ def network(block):
     return nn.Sequential(nn.Linear(5, 24), block, nn.Linear(24, 3)).eval()
 
 
+class Marked(Attention):
+    """Has numbers that are no sizes, but have the value of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.end_token, self.num_classes, self.embed_dim = 4, 24, 24
+
+
+def test_numbers_that_are_sizes_by_chance_stay(cut_of):
+    model, inputs = network(Marked()), torch.randn(2, 7, 5)
+    assert operate(model, cut_of(model, inputs), inputs) is not None
+    assert (model[1].end_token, model[1].num_classes) == (4, 24)
+    assert model[1].num_heads == 2
+    assert model[1].embed_dim < 24
+
+
 def test_attributes_of_others_are_found(cut_of):
     model, inputs = network(Attention()), torch.randn(2, 7, 5)
     cut = cut_of(model, inputs)

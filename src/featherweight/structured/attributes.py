@@ -76,6 +76,29 @@ def set_attributes(model: nn.Module, attributes: Attributes) -> Attributes:
     return before
 
 
+_WIDTHS = (
+    "dim",
+    "size",
+    "width",
+    "channel",
+    "feature",
+    "head",
+    "hidden",
+    "embed",
+    "inner",
+    "plane",
+    "chs",
+    "rank",
+)
+_NO_WIDTHS = ("image", "img", "patch", "window", "kernel", "vocab", "class", "token", "layer", "position")
+
+
+def is_width(name: str) -> bool:
+    """Whether the name of an attribute says that it is a size which a cut may change, such as "embed_dim"."""
+    low = name.lower()
+    return any(word in low for word in _WIDTHS) and not any(word in low for word in _NO_WIDTHS)
+
+
 def sizes_changed(cut: Cut) -> set[tuple[int, int]]:
     """Return the sizes (before, after) that the cut changes anywhere in the network."""
     return set().union(*_changes_by_module(cut).values())

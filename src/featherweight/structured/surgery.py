@@ -21,6 +21,7 @@ from featherweight.structured.attributes import (
     Attributes,
     combinations,
     guesses,
+    is_width,
     known_sizes,
     set_attributes,
 )
@@ -156,13 +157,29 @@ class _Search:
             attributes = self._attributes(classes, {kind: choices[kind][n] for kind, n in at.items()})
             before = set_attributes(self.model, attributes)
             if self._fits():
-                return Fitted(attributes, self.trials)
+                return Fitted(self._needed(attributes, before), self.trials)
             set_attributes(self.model, before)
             kind = self._to_blame(classes, choices, at)
             if kind is None:
                 return None
             at[kind] += 1
         return None
+
+    def _needed(self, attributes: Attributes, before: Attributes) -> Attributes:
+        """Return those without which it does not fit, and those whose names say that they are widths.
+
+        A number of another kind, such as ``end_token``, may have had the value of a size by chance.
+        """
+        kept = {path: dict(values) for path, values in attributes.items()}
+        for name in sorted({name for values in attributes.values() for name in values if not is_width(name)}):
+            old = {path: {name: before[path][name]} for path, values in kept.items() if name in values}
+            new = set_attributes(self.model, old)
+            if self._fits():
+                for path in old:
+                    del kept[path][name]
+            else:
+                set_attributes(self.model, new)
+        return {path: values for path, values in kept.items() if values}
 
     def _by_class(self) -> dict[type[nn.Module], list[str]]:
         found: dict[type[nn.Module], list[str]] = {}
