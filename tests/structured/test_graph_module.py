@@ -1,6 +1,7 @@
 """The graph of a cut network trains, evaluates and takes any batch, as its class does."""
 
 import copy
+import io
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import featherweight as fw
 from featherweight.errors import ModelError
 from featherweight.structured.checkpoint import load, save
 from featherweight.structured.prune import prune_structured
+from featherweight.structured.record import surgeries_of
 
 
 class Written(nn.Module):
@@ -91,6 +93,43 @@ def test_names_are_those_of_the_class_and_survive_a_copy():
     assert copied.training
     assert list(copied.state_dict()) == list(model.state_dict())
     assert torch.equal(copied.eval()(torch.ones(3, 1, 4, 4)), small.eval()(torch.ones(3, 1, 4, 4)))
+
+
+def pickled(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_pickled_one_goes_on_as_it_would_have(mode):
+    _, small = cut()
+    read = pickled(copy.deepcopy(small.train(mode)))
+    assert (small.training, read.training) == (mode, mode)
+    assert list(read.state_dict()) == list(small.state_dict())
+    assert [record.to_dict() for record in surgeries_of(read)] == [r.to_dict() for r in surgeries_of(small)]
+    x = torch.randn(7, 1, 4, 4)
+    for _ in range(2):  # training, and evaluating
+        outputs = []
+        for model in (small, read):
+            torch.manual_seed(3)
+            outputs.append(model(x))
+        assert torch.equal(*outputs)
+        small.train(not mode)
+        read.train(not mode)
+    assert small.norm.num_batches_tracked == read.norm.num_batches_tracked == 1
+
+
+def test_a_pickled_one_with_names():
+    class Named(Written):
+        def forward(self, x, scale=None):
+            return {"logits": super().forward(x) * scale}
+
+    inputs = {"x": torch.randn(2, 1, 4, 4), "scale": torch.ones(1)}
+    small, surgery = prune_structured(Named().eval(), inputs, keep=0.5)
+    assert surgery.attributes is None
+    assert torch.equal(pickled(small)(**inputs)["logits"], small(**inputs)["logits"])
 
 
 def test_fine_tuned_saved_and_loaded(tmp_path):

@@ -101,6 +101,25 @@ class RewrittenModule(torch.fx.GraphModule):
         _do_not_save(copied, copied.meta.get(_TRANSIENT, ()))
         return copied.train(self.training)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        mode = self.training
+        self.eval()  # what is read again is the graph as it evaluates
+        self._tracer_cls = None  # that of torch.export cannot be made again; the usual one does
+        try:
+            made = super().__reduce__()
+        finally:
+            self.train(mode)
+        return _unpickled, (*made, self.meta, mode)
+
+
+def _unpickled(make: Any, arguments: tuple[Any, ...], meta: dict[str, Any], mode: bool) -> RewrittenModule:
+    """Return the module of which ``__reduce__`` gave these."""
+    plain = make(*arguments)
+    module = RewrittenModule(plain, plain.graph)
+    module.meta |= meta
+    _do_not_save(module, meta.get(_TRANSIENT, ()))
+    return module.train(mode)
+
 
 def check_batch(module: nn.Module, inputs: Example) -> None:
     """Raise ModelError where a graph holds for one batch size only, and ``inputs`` have another."""

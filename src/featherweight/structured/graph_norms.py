@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.overrides import handle_torch_function, has_torch_function
 
 RUNNING_MEAN, TRAINING, MOMENTUM, COUNT = 3, 5, 6, 9  # places of batch_norm's arguments
 
 
 def batch_norm(*arguments: Any) -> Tensor:
     """Do what nn.BatchNorm2d does, given the arguments of aten.batch_norm and then its count of batches."""
+    if has_torch_function(arguments):  # such as a tracer's: to it this is one operation
+        return handle_torch_function(batch_norm, arguments, *arguments)
     image, weight, bias, mean, variance, training, momentum, eps, _cudnn, count = arguments
     if training and count is not None:
         count.add_(1)
