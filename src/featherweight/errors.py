@@ -8,7 +8,11 @@ The tree::
     ├── ModelError            the model given cannot be worked on as asked
     │   ├── MaskError         masks and model (or file) do not fit each other
     │   ├── TraceError        the operations of the model cannot be followed
-    │   └── SurgeryError      a network that was cut is not what it should be; it was not changed
+    │   ├── SurgeryError      a network that was cut is not what it should be; it was not changed
+    │   ├── OnnxError         an ONNX network cannot be read, written, or trusted
+    │   ├── UnsupportedError  the runtime lacks operators of a network; nothing was written
+    │   └── GraphError        a graph of the runtime is not what its operations ask for
+    ├── InputError            arrays do not fit the inputs of a network                (also a ValueError)
     ├── DataError             a data set is missing, damaged or of the wrong form
     ├── TrainingError         training cannot start or go on
     │   └── ResumeError       a checkpoint does not belong to this run
@@ -48,6 +52,22 @@ class TraceError(ModelError):
 
 class SurgeryError(ModelError):
     """A network that was cut is not what it should be; it was not changed."""
+
+
+class OnnxError(ModelError):
+    """An ONNX network cannot be read, written, or trusted."""
+
+
+class UnsupportedError(ModelError):
+    """The runtime lacks operators of a network; nothing was written."""
+
+
+class GraphError(ModelError):
+    """A graph of the runtime is not what its operations ask for."""
+
+
+class InputError(FeatherweightError, ValueError):
+    """Arrays do not fit the inputs of a network."""
 
 
 class DataError(FeatherweightError):
