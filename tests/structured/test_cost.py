@@ -28,6 +28,8 @@ NETWORKS = {
     "mobilenet_v2": (lambda: build("mobilenet_v2", in_channels=3, classes=10), torch.zeros(1, 3, 32, 32)),
     "vit_tiny": (lambda: build("vit_tiny", in_channels=1, classes=10), torch.zeros(2, 1, 28, 28)),
     "lstm": (lambda: nn.LSTM(5, 7, num_layers=2, bidirectional=True, batch_first=True), torch.zeros(2, 3, 5)),
+    "lstm cell": (lambda: nn.LSTMCell(5, 7), torch.zeros(2, 5)),
+    "spectral norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), torch.zeros(2, 4)),
     "einsum": (Gated, torch.zeros(2, 5, 6)),
     "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), torch.zeros(1, 4, 5, 5)),
 }

@@ -116,6 +116,21 @@ IMAGES = {
     "weight norm": nn.utils.parametrizations.weight_norm(nn.Conv2d(12, 6, 1)),
     "fourier": lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), s=(8, 8), norm="ortho"),
     "einsum": Op(lambda self, x: torch.einsum("nchw,co->nohw", x, self.weight), weight=parameter(12, 9)),
+    "narrow": lambda x: x.narrow(1, 2, 7),
+    "hstack": lambda x: torch.hstack([x, torch.sigmoid(x)]),
+    "nearest, exact": lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
+    "unpooled": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+    "meshgrid": lambda x: x + torch.stack(torch.meshgrid(*[torch.arange(8.0)] * 2, indexing="xy")).sum(0),
+    "meshgrid of channels": lambda x: torch.meshgrid(x.mean((0, 2, 3)), torch.arange(8.0), indexing="xy")[0][
+        :, :, None].expand(2, -1, -1, -1).transpose(1, 2).permute(0, 1, 3, 2) + x,
+    "grid of places": lambda x: F.grid_sample(
+        x, F.affine_grid(torch.eye(2, 3).expand(len(x), -1, -1), list(x.shape), align_corners=False),
+        align_corners=False),
+    "turned": lambda x: x.rot90(1, (2, 3)),
+    "differences of places": lambda x: x.diff(dim=2, prepend=x[:, :, :1]),
+    "fourier shifted": lambda x: torch.fft.fftshift(x, dim=(2, 3)),
+    "added by index": lambda x: x.index_add(2, torch.tensor([0, 1]), x[:, :, :2]),
+    "fake quantized": lambda x: torch.fake_quantize_per_tensor_affine(x, 0.01, 0, -128, 127),
 }  # fmt: skip
 
 TOKENS = {
@@ -159,6 +174,31 @@ TOKENS = {
     "a region without autocast": Op(without_autocast, up=nn.Linear(12, 20)),
     "unbind and stack": lambda x: torch.stack(x.unbind(1)[::2], 1),
     "bilinear": Op(lambda self, x: self.two(x, x), two=nn.Bilinear(12, 12, 8)),
+    "tensordot": Op(lambda self, x: torch.tensordot(x, self.weight, dims=1), weight=parameter(12, 9)),
+    "inner": Op(lambda self, x: torch.inner(x, self.weight), weight=parameter(9, 12)),
+    "chain of products": Op(
+        lambda self, x: torch.linalg.multi_dot([x[0], self.a, self.b]).expand(2, -1, -1),
+        a=parameter(12, 9), b=parameter(9, 7),
+    ),
+    "cosine": lambda x: x * F.cosine_similarity(x, x.roll(1, 1), dim=-1)[..., None],
+    "distance": lambda x: x * F.pairwise_distance(x, x.roll(1, 1), keepdim=True),
+    "dot products": lambda x: x * torch.linalg.vecdot(x, x[:, :1])[..., None],
+    "norm": lambda x: x / torch.linalg.norm(x, dim=-1, keepdim=True),
+    "diagonal": lambda x: x * (x @ x.mT).diagonal(dim1=1, dim2=2)[..., None],
+    "scattered": lambda x: torch.zeros_like(x).scatter_add(1, x.argsort(1), x),
+    "written by index": lambda x: x.index_put((torch.tensor([0, 1]),), x[:2] * 2),
+    "filled by index": lambda x: x.index_fill(1, torch.tensor([0]), 0.5),
+    "bag of embeddings": Op(
+        lambda self, x: x + self.bag(torch.arange(12).view(2, 6) % 4)[:, None], bag=nn.EmbeddingBag(4, 12)
+    ),
+    "lstm cell": Op(lambda self, x: torch.stack([self.cell(t)[0] for t in x.unbind(1)], 1),
+                    cell=nn.LSTMCell(12, 10)),
+    "gru cell": Op(lambda self, x: torch.stack([self.cell(t) for t in x.unbind(1)], 1),
+                   cell=nn.GRUCell(12, 10)),
+    "spectral norm": nn.utils.parametrizations.spectral_norm(nn.Linear(12, 9)),
+    "fourier over tokens": lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1), n=6, dim=1),
+    "running maximum of tokens": lambda x: x.cummax(1).values,
+    "broadcast": lambda x: torch.mul(*torch.broadcast_tensors(x, x[:, :1])),
 }  # fmt: skip
 
 FROZEN = {  # the stem's channels cannot be cut, and why
@@ -169,6 +209,13 @@ FROZEN = {  # the stem's channels cannot be cut, and why
     "looked up": (lambda x: x[..., torch.tensor([1, 4, 3])], "looked up by index"),
     "rolled": (lambda x: x.roll(1, -1), "moved by a number"),
     "maximum over channels": (lambda x: x - x.amax(-1, keepdim=True), "reduced as a whole"),
+    "fourier over channels": (lambda x: torch.fft.fft(x, dim=-1).real, "transformed as a whole"),
+    "scattered over channels": (
+        lambda x: x.scatter(-1, torch.zeros(2, 6, 3, dtype=torch.long), 0.0),
+        "written by index",
+    ),
+    "differences of channels": (lambda x: x.diff(dim=-1), "neighbours are subtracted"),
+    "largest norm": (lambda x: x / torch.linalg.norm(x, float("inf"), -1, True), "norm of order inf"),
     "no rule": (lambda x: x @ torch.matrix_exp(x.mT @ x), "without a rule"),
     "another fixed tensor": (lambda x: x + torch.arange(12.0), "never cut"),
 }
@@ -181,6 +228,18 @@ def test_the_hidden_size_of_a_recurrent_layer(cut_of):
         cut = cut_of(model, torch.randn(2, 6, 7))
         small = rewritten(cut)
         assert small.get_parameter("operation.layer.weight_hh_l0").shape[1] == 5
+        assert check(cut, small, torch.randn(2, 6, 7)) < 1e-5
+
+
+def test_the_hidden_size_of_a_cell(cut_of):
+    torch.manual_seed(0)
+    for kind in (nn.LSTMCell, nn.GRUCell, nn.RNNCell):
+        cell = Op(lambda self, x: torch.stack([self.cell(t) for t in x.unbind(1)], 1), cell=kind(12, 10))
+        if kind is nn.LSTMCell:
+            cell.function = lambda self, x: torch.stack([self.cell(t)[0] for t in x.unbind(1)], 1)
+        cut = cut_of(Tokens(cell).eval(), torch.randn(2, 6, 7))
+        small = rewritten(cut)
+        assert small.get_parameter("operation.cell.weight_hh").shape[1] == 5
         assert check(cut, small, torch.randn(2, 6, 7)) < 1e-5
 
 

@@ -82,7 +82,7 @@ def _linear(sizes: Sizes) -> int:
     return prod(sizes.output) * sizes("weight")[-1]
 
 
-@_formula("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
+@_formula("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default", "vdot.default")
 def _product(sizes: Sizes) -> int:
     return prod(sizes.output) * sizes.all()[0][-1]
 
@@ -113,3 +113,19 @@ def _attention(sizes: Sizes) -> int:
 def _recurrent(sizes: Sizes) -> int:
     steps = prod(sizes("input")[:-1])
     return steps * sum(prod(shape) for shape in sizes.all("params") if len(shape) == 2)
+
+
+@_formula("lstm_cell.default", "gru_cell.default", "rnn_tanh_cell.default", "rnn_relu_cell.default")
+def _cell(sizes: Sizes) -> int:
+    return prod(sizes("input")[:-1]) * (prod(sizes("w_ih")) + prod(sizes("w_hh")))
+
+
+@_formula("tensordot.default")
+def _tensordot(sizes: Sizes) -> int:
+    own = sizes("self")
+    return prod(sizes.output) * prod(own[d] for d in sizes.call.arguments["dims_self"])
+
+
+@_formula("inner.default")
+def _inner(sizes: Sizes) -> int:
+    return prod(sizes.output) * (sizes("self") or (1,))[-1]

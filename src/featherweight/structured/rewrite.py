@@ -150,7 +150,8 @@ def _with_symbols(old: Any, new: Any) -> Any:
 @adjusts(
     "view.default", "reshape.default", "_unsafe_view.default", "expand.default", "zeros.default",
     "ones.default", "full.default", "empty.memory_format", "new_zeros.default", "new_ones.default",
-    "new_full.default", "new_empty.default",
+    "new_full.default", "new_empty.default", "view_copy.default", "expand_copy.default",
+    "broadcast_to.default",
 )  # fmt: skip
 def _output_size(call: Call, cut: Cut) -> dict[str, Any]:
     name = "size" if "size" in call.arguments else "shape"
@@ -204,3 +205,11 @@ def _slice(call: Call, cut: Cut) -> dict[str, Any]:
     kept = cut.kept(axis)
     ends = {name: call.arguments[name] for name in ("start", "end")}
     return {n: int(kept[:end].sum()) for n, end in ends.items() if end and -len(kept) <= end < len(kept)}
+
+
+@adjusts("narrow.default")
+def _narrow(call: Call, cut: Cut) -> dict[str, Any]:
+    axis = cut.tracing.axes[call.arguments["self"].name][call.arguments["dim"]]
+    start = call.arguments["start"] % max(1, len(axis))
+    kept, length = cut.kept(axis), call.arguments["length"]
+    return {"start": int(kept[:start].sum()), "length": int(kept[start : start + length].sum())}

@@ -4,6 +4,7 @@ from featherweight.structured.rules import (
     attention,
     convolution,
     creation,
+    grids,
     indexing,
     joins,
     linear,
@@ -12,7 +13,9 @@ from featherweight.structured.rules import (
     pooling,
     recurrent,
     reductions,
+    scatter,
     shapes,
+    similarity,
 )
 from featherweight.structured.rules._base import Axes, Flow, Rule, Statistic, rule, rules
 
@@ -24,6 +27,7 @@ __all__ = [
     "attention",
     "convolution",
     "creation",
+    "grids",
     "indexing",
     "joins",
     "linear",
@@ -34,5 +38,7 @@ __all__ = [
     "reductions",
     "rule",
     "rules",
+    "scatter",
     "shapes",
+    "similarity",
 ]

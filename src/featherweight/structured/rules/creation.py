@@ -16,7 +16,7 @@ def alike(flow: Flow) -> list[Axes]:
 
 
 @rule(
-    "arange.default", "arange.start", "arange.start_step", "eye.default", "linspace.default",
+    "arange.default", "arange.start", "arange.start_step", "eye.default", "eye.m", "linspace.default",
     "scalar_tensor.default", "rand.default", "randn.default", "randint.default", "tril_indices.default",
     "triu_indices.default", "randperm.default",
 )  # fmt: skip

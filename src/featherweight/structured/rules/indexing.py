@@ -56,3 +56,12 @@ def gather(flow: Flow) -> list[Axes]:
 def one_hot(flow: Flow) -> list[Axes]:
     """``(...) -> (..., classes)``."""
     return [[*flow.axes("self"), *never_cut(flow.shape()[-1:])]]
+
+
+@rule("embedding_bag.padding_idx", "embedding_bag.default")
+def embedding_bag(flow: Flow) -> list[Axes]:
+    """``(...) -> (bags, channels)``, weight ``(entries, channels)``; then what backward passes need."""
+    entries, channels = flow.axes("weight")
+    flow.freeze([entries], "entries of an embedding")
+    bags, *others = [never_cut(flow.shape(output)) for output in range(len(flow.call.outputs))]
+    return [[bags[0], channels], *others]

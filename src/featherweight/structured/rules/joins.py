@@ -15,14 +15,24 @@ from featherweight.structured.units import NONE, Axis, fixed
 def concatenate(flow: Flow) -> list[Axes]:
     """The dimension that is joined has the indices of all, in order; the others are cut alike."""
     tensors = [axes for axes in flow.all_axes("tensors") if len(axes) == len(flow.shape())]
-    dim = flow.dim(rank=len(flow.shape()))
+    return [_joined(flow, tensors, flow.dim(rank=len(flow.shape())))]
+
+
+def _joined(flow: Flow, tensors: list[Axes], dim: int) -> Axes:
     first = list(tensors[0])
     for other in tensors[1:]:
         for d in range(len(first)):
             if d != dim:
                 flow.unite(first[d], other[d])
     first[dim] = end_to_end([axes[dim] for axes in tensors])
-    return [first]
+    return first
+
+
+@rule("hstack.default")
+def side_by_side(flow: Flow) -> list[Axes]:
+    """The second dimension is joined; of vectors the only one."""
+    tensors = flow.all_axes("tensors")
+    return [_joined(flow, tensors, min(1, len(flow.shape()) - 1))]
 
 
 @rule("stack.default")

@@ -12,6 +12,7 @@ _UNTAGGED = (
     "where.ScalarOther", "where.ScalarSelf", "where.Scalar", "masked_fill.Tensor", "masked_fill_.Scalar",
     "masked_fill_.Tensor", "floor_divide.Scalar", "fill.Scalar", "fill_.Scalar", "fill_.Tensor",
     "zero_.default", "copy_.default", "complex.default", "polar.default", "bernoulli.p",
+    "fake_quantize_per_tensor_affine.default",
 )  # fmt: skip
 _SAME = (
     "dropout.default", "dropout_.default", "feature_dropout.default", "alpha_dropout.default",
@@ -20,7 +21,7 @@ _SAME = (
     "to.dtype", "to.device", "to.dtype_layout", "to.other", "_to_copy.default", "type_as.default",
     "zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default",
     "rand_like.default", "randn_like.default", "positive.default", "conj.default", "real.default",
-    "imag.default", "resolve_conj.default", "_assert_tensor_metadata.default",
+    "imag.default", "resolve_conj.default", "view.dtype", "_assert_tensor_metadata.default",
 )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ _RESAMPLINGS = (
 )  # fmt: skip
 _OTHERS = (
     "max_pool2d_with_indices.default", "max_pool3d_with_indices.default",
-    "_upsample_bilinear2d_aa.vec", "_upsample_bicubic2d_aa.vec",
+    "_upsample_bilinear2d_aa.vec", "_upsample_bicubic2d_aa.vec", "_upsample_nearest_exact1d.vec",
+    "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec",
 )  # fmt: skip
 
 
@@ -38,3 +39,13 @@ def sampled(flow: Flow) -> list[Axes]:
     batch, channels, *spatial = flow.axes("input")
     flow.freeze([*spatial, *flow.axes("grid")[1:]], "position in the image")
     return [[batch, channels, *never_cut(flow.shape()[2:])]]
+
+
+@rule("max_unpool2d.default")
+def unpooled(flow: Flow) -> list[Axes]:
+    """``(..., c, h, w)`` put back to where the indices say."""
+    axes, places = flow.axes("self"), flow.axes("indices")
+    flow.freeze([*axes[-2:], *places[-2:]], "position in the image")
+    for mine, theirs in zip(axes[:-2], places[:-2], strict=True):
+        flow.unite(mine, theirs)
+    return [[*axes[:-2], *never_cut(flow.shape()[-2:])]]

@@ -1,4 +1,7 @@
-"""LSTM and GRU: the hidden size is the same in all gates; gates x hidden is the weights' first dimension."""
+"""LSTM and GRU, whole layers and single steps: the hidden size is that of each gate.
+
+Gates x hidden is the first dimension of the weights.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,35 @@ def gru(flow: Flow) -> list[Axes]:
 def rnn(flow: Flow) -> list[Axes]:
     """No gates; output and hidden state."""
     return _recurrent(flow, gates=1)
+
+
+@rule("lstm_cell.default")
+def lstm_cell(flow: Flow) -> list[Axes]:
+    """One step; hidden state and cell."""
+    return _step(flow, gates=4)
+
+
+@rule("gru_cell.default")
+def gru_cell(flow: Flow) -> list[Axes]:
+    """One step; the hidden state."""
+    return _step(flow, gates=3)
+
+
+@rule("rnn_tanh_cell.default", "rnn_relu_cell.default")
+def rnn_cell(flow: Flow) -> list[Axes]:
+    """One step without gates; the hidden state."""
+    return _step(flow, gates=1)
+
+
+def _step(flow: Flow, gates: int) -> list[Axes]:
+    given = [flow.axes(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh") if flow.has(name)]
+    batch, features = flow.axes("input")[:-1], flow.axes("input")[-1]
+    states = flow.all_axes("hx")
+    for state in states:
+        for mine, theirs in zip(batch, state[:-1], strict=True):
+            flow.unite(mine, theirs)
+    hidden = _cell(flow, given, features, states, gates)
+    return [[*batch, hidden] for _ in flow.call.outputs]
 
 
 def _recurrent(flow: Flow, gates: int) -> list[Axes]:
