@@ -16,6 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/always_inline.h"
+
 namespace featherweight {
 
 // Sizes of the border around each tile, in pixels.
@@ -30,22 +32,22 @@ struct LaneShape {
   int tile_n = 0, tile_h = 0, tile_w = 0;            // images, rows and columns of a tile
   Halo halo;
 
-  int rows() const noexcept { return halo.top + tile_h + halo.bottom; }
-  int columns() const noexcept { return halo.left + tile_w + halo.right; }
+  FW_INLINE int rows() const noexcept { return halo.top + tile_h + halo.bottom; }
+  FW_INLINE int columns() const noexcept { return halo.left + tile_w + halo.right; }
 
   // Distances in floats.
-  std::ptrdiff_t row_stride() const noexcept { return std::ptrdiff_t{columns()} * lanes; }
-  std::ptrdiff_t channel_stride() const noexcept {
+  FW_INLINE std::ptrdiff_t row_stride() const noexcept { return std::ptrdiff_t{columns()} * lanes; }
+  FW_INLINE std::ptrdiff_t channel_stride() const noexcept {
     // An odd number of cache lines: strides that are powers of two would fall into the same sets of the cache.
     constexpr std::ptrdiff_t kLine = 16;
     const std::ptrdiff_t lines = (rows() * row_stride() + kLine - 1) / kLine;
     return (lines | 1) * kLine;
   }
-  std::ptrdiff_t image_stride() const noexcept { return channels * channel_stride(); }
-  std::ptrdiff_t size() const noexcept { return tile_n * image_stride(); }
+  FW_INLINE std::ptrdiff_t image_stride() const noexcept { return channels * channel_stride(); }
+  FW_INLINE std::ptrdiff_t size() const noexcept { return tile_n * image_stride(); }
 
   // Of the pixel (row, column) of a tile, from the start of its channel; both may be negative: in the halo.
-  std::ptrdiff_t offset(int row, int column) const noexcept {
+  FW_INLINE std::ptrdiff_t offset(int row, int column) const noexcept {
     return (halo.top + row) * row_stride() + std::ptrdiff_t{halo.left + column} * lanes;
   }
 };

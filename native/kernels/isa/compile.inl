@@ -1,0 +1,30 @@
+// All kernels for one instruction set, and their table. Included by isa/*.cc, which say which set it is.
+//
+// What is compiled here must not leave this file but by the table: a function that the linker merges with another
+// file's copy could bring this set's instructions to a processor that has none. So everything is in the namespace
+// FW_ISA, what headers share is FW_INLINE, and no template of the standard library that makes code is used.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+
+#include "kernels/part.h"
+#include "kernels/table.h"
+#include "kernels/vec.h"
+
+#include "kernels/layout/layout.inl"
+#include "kernels/isa/pending.inl"
+
+namespace featherweight::FW_ISA {
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+    FW_ISA_TAG,
+    FW_ISA_NAME,
+    Vec::kLanes,
+#define FW_KERNEL(name, Arguments) &name,
+#include "kernels/kernels.inc"
+#undef FW_KERNEL
+};
+
+}  // namespace featherweight::FW_ISA
