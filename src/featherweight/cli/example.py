@@ -77,7 +77,7 @@ def _check_runs(model: nn.Module, example: Example, inputs: Sequence[Input], giv
 
 
 def _hint(failed: nn.Module, inputs: Sequence[Input], error: Exception) -> str:
-    if isinstance(error, TypeError) and len(inputs) == 1:
+    if isinstance(error, TypeError) and "missing" in str(error) and len(inputs) == 1:
         return " Where the network takes several inputs, --input-shape is given once for each."
     if not isinstance(failed, nn.Embedding):
         return ""

@@ -119,7 +119,9 @@ def structured_lines(record: StructuredRecord) -> tuple[Line, ...]:
 
 
 def target_line(record: StructuredRecord) -> str:
-    """Return what was asked, predicted and achieved."""
+    """Return what was asked, predicted and achieved; of blocks alone no fraction was asked."""
+    if record.target == "blocks":
+        return f"Left of its blocks: {percent(record.achieved)}."
     predicted = "" if record.predicted is None else f"{percent(record.predicted)} predicted, "
     steps = f" in {len(record.steps)} steps" if len(record.steps) > 1 else ""
     return (

@@ -82,7 +82,7 @@ def run_channels(request: ChannelsRequest, json_file: Path | None) -> None:
     record = _record(
         request, narrowed, profiles=profiles, written=written, example=example, what_went=what_went
     )
-    _tell(request, record, written)
+    _tell(record, written)
     write_json(json_file, json.loads(record.to_json()) | {"speedup": record.speedup})
     if request.report is not None:
         write_html(structured_page(record), request.report)
@@ -218,9 +218,8 @@ def _milliseconds(latency: Latency) -> Milliseconds:
     return Milliseconds(latency.median, latency.low, latency.high, latency.repeats)
 
 
-def _tell(request: ChannelsRequest, record: StructuredRecord, written: _Written) -> None:
-    if request.target is not None:
-        say(target_line(record))
+def _tell(record: StructuredRecord, written: _Written) -> None:
+    say(target_line(record))
     for table in structured_tables(record):
         show(table)
     for name in record.removed_blocks:
