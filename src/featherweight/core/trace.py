@@ -106,12 +106,12 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
     """
     args, kwargs = as_arguments(example_inputs)
     with evaluating(model):
+        _run(model, args, kwargs)
         try:
             with _quiet():
                 program = torch.export.export(model, args, kwargs, strict=False)
                 inline_regions(program)
         except Exception as error:  # torch.export raises a dozen types
-            _check_runs(model, args, kwargs)
             raise TraceError(
                 f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}. "
                 f"torch.export.export(model.eval(), example_inputs, strict=False) shows all of it."
@@ -119,10 +119,16 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
     return read_program(program)
 
 
-def _check_runs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise TraceError if it is not the tracing that fails: the network does on these inputs."""
+def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run the network once, as users do before they trace: some make buffers at their first forward.
+
+    Raises:
+        TraceError: it fails on these inputs; it is not the tracing that does.
+    """
     try:
-        model(*args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model(*args, **kwargs)
     except Exception as error:  # whatever the network raises
         given = [_described(value) for value in (*args, *kwargs.values())]
         raise TraceError(
