@@ -13,6 +13,8 @@
 #include "kernels/vec.h"
 
 #include "kernels/layout/layout.inl"
+#include "kernels/elementwise/elementwise.inl"
+#include "kernels/pool/pool.inl"
 #include "kernels/isa/pending.inl"
 
 namespace featherweight::FW_ISA {

@@ -7,15 +7,8 @@ namespace featherweight::FW_ISA {
 FW_PENDING(sparse_conv, SparseConv)
 FW_PENDING(dense_conv, DenseConv)
 FW_PENDING(depthwise_conv, DepthwiseConv)
-FW_PENDING(pool, Pool)
-FW_PENDING(global_pool, GlobalPool)
-FW_PENDING(lane_unary, LaneUnary)
-FW_PENDING(lane_binary, LaneBinary)
-FW_PENDING(lane_affine, LaneAffine)
-FW_PENDING(lane_copy, LaneCopy)
 FW_PENDING(sparse_linear, SparseLinear)
 FW_PENDING(dense_linear, DenseLinear)
-FW_PENDING(unary, Unary)
 #undef FW_PENDING
 
 }  // namespace featherweight::FW_ISA
