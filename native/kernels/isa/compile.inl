@@ -7,12 +7,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 
 #include "kernels/part.h"
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
 #include "kernels/layout/layout.inl"
+
+#include "kernels/conv/sparse.inl"
 #include "kernels/elementwise/elementwise.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/isa/pending.inl"

@@ -4,7 +4,6 @@ namespace featherweight::FW_ISA {
 
 #define FW_PENDING(name, Arguments) \
   inline void name(const Arguments&, Part) noexcept { std::abort(); }
-FW_PENDING(sparse_conv, SparseConv)
 FW_PENDING(dense_conv, DenseConv)
 FW_PENDING(depthwise_conv, DepthwiseConv)
 FW_PENDING(sparse_linear, SparseLinear)

@@ -1,0 +1,40 @@
+// How the output tile of a convolution is cut into register tiles: pieces of at most 8 rows whose accumulators stay
+// in registers.
+#pragma once
+
+#include "kernels/array.h"
+#include "kernels/operations.h"
+
+namespace featherweight {
+
+// Vectors that a register tile may have, by lanes: 32 registers with 16 lanes, else 16; some hold weights.
+FW_INLINE constexpr int most_positions(int lanes) noexcept { return lanes == 16 ? 28 : 12; }
+
+// Whether kernels are compiled for register tiles of this size. Strides of 1 and 2 are; others have few.
+FW_INLINE constexpr bool has_tile(int lanes, int stride, int rows, int columns) noexcept {
+  if (stride > 2) return rows == 1 && columns <= 4;
+  const bool narrow = rows <= 8 && columns <= 8;
+  const bool two_wide_rows = rows == 2 && columns == 14;
+  return rows * columns <= most_positions(lanes) && (rows == 1 || narrow || two_wide_rows);
+}
+
+// A register tile: its place in the output tile, and its size.
+struct Piece {
+  int row = 0, column = 0, rows = 0, columns = 0;
+};
+
+struct Pieces {
+  // The convolution is 1x1 over maps without halos: the tile is one long row.
+  bool flat = false;
+  int rows = 0, columns = 0;  // of the tile: as it is, or flat
+  int largest = 0;            // vectors of the largest piece
+  Array<Piece> list;
+};
+
+// As few pieces as can be, of about equal sizes, none of more than `positions` vectors.
+Pieces cut_into_pieces(const ConvProblem& problem, int positions);
+
+// Vectors of one input channel that a piece reads.
+int vectors_read(const ConvShape& conv, int rows, int columns) noexcept;
+
+}  // namespace featherweight
