@@ -1,0 +1,54 @@
+// The tensors of a file as the constants of its graph: held against the shapes that the graph states, once, when a
+// file is opened; decoded when a plan packs them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned.h"
+#include "base/status.h"
+#include "kernels/operations.h"
+#include "plan/file.h"
+#include "plan/graph.h"
+
+namespace featherweight {
+
+// Nonzeros by rows, as kernels/operations.h has them.
+struct SparseMatrix {
+  AlignedVector<float> values;
+  std::vector<std::int32_t> columns;
+  std::vector<std::int64_t> starts;
+  int width = 0;
+
+  SparseWeights view() const noexcept {
+    return {values.data(), columns.data(), starts.data(), static_cast<int>(starts.size()) - 1, width};
+  }
+};
+
+class Constant {
+ public:
+  // Of the tensors `name`, or `name`.values and `name`.gaps.
+  static Result<Constant> bind(const ConstantInfo& info, const File& file);
+
+  const Shape& shape() const noexcept { return shape_; }
+  std::int64_t elements() const noexcept { return elements_; }
+  std::int64_t nonzeros() const noexcept { return nonzeros_; }
+
+  AlignedVector<float> dense() const;
+  // As a matrix of rows of `width` elements, which divides elements(); width is not 0.
+  SparseMatrix sparse(std::int64_t width) const;
+
+ private:
+  Status bind_dense(const FileTensor& tensor);
+  Status bind_sparse(const FileTensor& values, const FileTensor& gaps);
+  std::vector<std::int64_t> positions() const;
+
+  Shape shape_;
+  Storage storage_ = Storage::kDense;
+  std::int64_t elements_ = 0, nonzeros_ = 0;
+  Bytes values_, gaps_;
+};
+
+Result<std::vector<Constant>> bind_constants(const Graph& graph, const File& file);
+
+}  // namespace featherweight
