@@ -166,9 +166,21 @@ struct Linear {
   const float* bias = nullptr;      // (M); null: none
   const float* residual = nullptr;  // (B, M); null: none
   Activation activation;
+  float* scratch = nullptr;  // as large as the packed weights say for this batch and number of parts; aligned
 };
 using SparseLinear = Linear<PackedSparseLinear>;
 using DenseLinear = Linear<PackedDenseLinear>;
+
+// out (rows, columns) = a (rows, depth) * b (depth, columns); of all three the distances are in floats.
+struct MatMul {
+  const float* a = nullptr;
+  std::ptrdiff_t a_row = 0, a_column = 1;
+  const float* b = nullptr;
+  std::ptrdiff_t b_row = 0, b_column = 1;
+  float* out = nullptr;
+  std::ptrdiff_t out_row = 0;
+  std::int64_t rows = 0, depth = 0, columns = 0;
+};
 
 // Plain arrays, element by element.
 struct Unary {
