@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/plain/plain.h"
-
 #include "kernels/part.h"
+#include "kernels/plain/plain.h"
 
 namespace featherweight::plain {
 namespace {
@@ -25,11 +24,12 @@ float position(Coordinates coordinates, const ResizeAxis& axis, std::int64_t x) 
 }
 
 float rounded(Rounding rounding, float x) noexcept {
+  const float floor = std::floor(x), fraction = x - floor;
   switch (rounding) {
-    case Rounding::kFloor: return std::floor(x);
+    case Rounding::kFloor: return floor;
     case Rounding::kCeil: return std::ceil(x);
-    case Rounding::kRoundPreferFloor: return std::ceil(x - 0.5f);
-    case Rounding::kRoundPreferCeil: return std::floor(x + 0.5f);
+    case Rounding::kRoundPreferFloor: return fraction > 0.5f ? floor + 1.0f : floor;
+    case Rounding::kRoundPreferCeil: return fraction >= 0.5f ? floor + 1.0f : floor;
   }
   return x;
 }
