@@ -18,6 +18,7 @@
 #include "kernels/conv/sparse.inl"
 #include "kernels/elementwise/elementwise.inl"
 #include "kernels/pool/pool.inl"
+#include "kernels/linear/dense.inl"
 #include "kernels/isa/pending.inl"
 
 namespace featherweight::FW_ISA {

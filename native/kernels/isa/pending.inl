@@ -7,8 +7,6 @@ namespace featherweight::FW_ISA {
 FW_PENDING(dense_conv, DenseConv)
 FW_PENDING(depthwise_conv, DepthwiseConv)
 FW_PENDING(sparse_linear, SparseLinear)
-FW_PENDING(dense_linear, DenseLinear)
-FW_PENDING(matmul, MatMul)
 #undef FW_PENDING
 
 }  // namespace featherweight::FW_ISA
