@@ -67,3 +67,15 @@ def test_it_decides_what_goes(net):
 def test_an_unknown_name_lists_both_kinds(net):
     with pytest.raises(UnknownNameError, match=r"fpgm.*Those of single weights, summed: .*magnitude"):
         prune_structured(net, torch.zeros(1, 1, 8, 8), keep=0.5, criterion="magnitud")
+
+
+def test_a_group_without_a_weight_of_theirs_is_scored_by_l2():
+    torch.manual_seed(0)
+    table = nn.Embedding(20, 8)
+    head = nn.Linear(8, 20, bias=False)
+    head.weight = table.weight  # which criteria of single weights leave alone, as embeddings
+    net = nn.Sequential(table, nn.ReLU(), head)
+    (group,) = find_groups(trace_axes(trace(net, torch.arange(20)[None])))
+    context = Context(net, dict(net.named_parameters()))
+    found = importance_of("magnitude")(group, context)
+    np.testing.assert_allclose(found, table.weight.detach().norm(dim=0).numpy(), rtol=1e-5)

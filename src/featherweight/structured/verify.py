@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from featherweight.core.trace import Example, as_arguments
+from featherweight.errors import SurgeryError
 from featherweight.structured.cut import Cut, Kept
 
 
@@ -128,6 +129,9 @@ def check(cut: Cut, small: torch.fx.GraphModule, *inputs: Example) -> float:
 
     Returns:
         The largest difference over the largest output.
+
+    Raises:
+        SurgeryError: ``small`` does not run.
     """
     reference = Zeroed(cut, small)
     with torch.no_grad():
@@ -137,7 +141,16 @@ def check(cut: Cut, small: torch.fx.GraphModule, *inputs: Example) -> float:
 def _distance(reference: Zeroed, small: nn.Module, example: Example) -> float:
     args, kwargs = as_arguments(example)
     # An interpreter takes positional inputs only, in the order of the graph's placeholders.
-    return difference(reference.run(*tree_leaves((args, kwargs))), tree_leaves(small(*args, **kwargs)))
+    expected = reference.run(*tree_leaves((args, kwargs)))
+    try:
+        found = small(*args, **kwargs)
+    except Exception as error:  # of any operation, on sizes that do not fit each other
+        raise SurgeryError(
+            f"The cut network does not run: {type(error).__name__}: {str(error).strip()}. The model is not "
+            f"changed. A size in its graph was not put right: please report the network, and leave parts out "
+            f"with skip= until it runs."
+        ) from error
+    return difference(expected, tree_leaves(found))
 
 
 @contextmanager

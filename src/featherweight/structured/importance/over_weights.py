@@ -1,6 +1,7 @@
 """Criteria of single weights for units: ``score(unit) = sum of the scores of its weights``.
 
-Any criterion of ``featherweight.sparsity`` ranks channels so; "magnitude" gives L1.
+Any criterion of ``featherweight.sparsity`` ranks channels so; "magnitude" gives L1. A group without a weight
+that those score, such as the channels of a lone embedding, is scored by L2.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from featherweight.core.prunable import find_prunable
-from featherweight.errors import UnknownNameError
+from featherweight.errors import ModelError, UnknownNameError
 from featherweight.sparsity import criteria
 from featherweight.structured.groups import Group
 from featherweight.structured.importance._base import (
@@ -20,6 +21,7 @@ from featherweight.structured.importance._base import (
     importances,
     slices,
 )
+from featherweight.structured.importance.l2 import l2
 
 
 def over_weights(criterion: criteria.Criterion) -> Importance:
@@ -27,14 +29,19 @@ def over_weights(criterion: criteria.Criterion) -> Importance:
 
     @lru_cache(maxsize=1)  # the scores of all weights are asked for by each group
     def scores_of(context: Context) -> criteria.Scores:
-        weights = {weight.name: weight.tensor.detach() for weight in find_prunable(context.model).weights}
-        return criterion(weights, criteria.Context(context.model, context.data, context.seed))
+        try:
+            found = find_prunable(context.model).weights
+        except ModelError:  # embeddings and norms alone
+            return {}
+        weights = {weight.name: weight.tensor.detach() for weight in found}
+        scores = criterion(weights, criteria.Context(context.model, context.data, context.seed))
+        return {**scores, **{alias: scores[w.name] for w in found for alias in w.aliases}}
 
     def over_all(group: Group, context: Context) -> UnitScores:
-        total = np.zeros(len(group))
-        for _, table in slices(group, scores_of(context)):
-            total += table.sum(1).double().cpu().numpy()
-        return total
+        tables = [table for _, table in slices(group, scores_of(context))]
+        if not tables:
+            return l2(group, context)
+        return sum((table.sum(1).double().cpu().numpy() for table in tables), np.zeros(len(group)))
 
     return over_all
 
