@@ -305,7 +305,54 @@ Result<Dtype> dtype_of(const Graph& graph, const Operation& operation, const std
   return dtype;
 }
 
+// The types of values where each unknown size is `trial`.
+std::optional<std::vector<ValueType>> types_for(const Graph& graph, std::int64_t trial) {
+  std::vector<Shape> shapes;
+  for (const GraphInput& input : graph.inputs) {
+    shapes.push_back(input.shape);
+    std::replace(shapes.back().begin(), shapes.back().end(), kUnknown, trial);
+  }
+  auto types = infer_types(graph, shapes);
+  return types.ok() ? std::optional(std::move(types).value()) : std::nullopt;
+}
+
+bool graph_is_open(const Graph& graph) {
+  for (const GraphInput& input : graph.inputs)
+    if (std::find(input.shape.begin(), input.shape.end(), kUnknown) != input.shape.end()) return true;
+  return false;
+}
+
+Dtype output_dtype(const Graph& graph, ValueId value) {
+  if (static_cast<std::size_t>(value) < graph.inputs.size()) return graph.inputs[static_cast<std::size_t>(value)].dtype;
+  for (const Operation& operation : graph.operations) {
+    if (operation.output != value) continue;
+    if (const auto* cast = std::get_if<CastAttributes>(&operation.attributes)) return cast->dtype;
+    if (std::holds_alternative<ArgMaxAttributes>(operation.attributes)) return Dtype::kInt64;
+  }
+  return Dtype::kFloat32;
+}
+
 }  // namespace
+
+std::vector<OutputType> partial_output_types(const Graph& graph) {
+  std::vector<std::vector<ValueType>> trials;
+  for (const std::int64_t trial : {1, 2, 64, 96, 224, 256, 288})
+    if (auto types = types_for(graph, trial); types && trials.size() < 3) trials.push_back(*std::move(types));
+  std::vector<OutputType> outputs;
+  for (const ValueId value : graph.outputs) {
+    OutputType type{output_dtype(graph, value), std::nullopt};
+    for (const auto& trial : trials) {
+      const Shape& shape = trial[static_cast<std::size_t>(value)].shape;
+      if (!type.shape) type.shape = shape;
+      if (type.shape->size() != shape.size()) continue;
+      for (std::size_t axis = 0; axis < shape.size(); ++axis)
+        if ((*type.shape)[axis] != shape[axis]) (*type.shape)[axis] = kUnknown;
+    }
+    if (trials.size() < 2 && type.shape && graph_is_open(graph)) type.shape.reset();
+    outputs.push_back(std::move(type));
+  }
+  return outputs;
+}
 
 Result<std::vector<ValueType>> infer_types(const Graph& graph, const std::vector<Shape>& inputs) {
   FW_TRY(check_inputs(graph, inputs));

@@ -1,0 +1,222 @@
+// Operations over feature maps in lanes.
+#include <algorithm>
+#include <limits>
+
+#include "kernels/conv/sparse.h"
+#include "plan/builder.h"
+
+namespace featherweight {
+namespace {
+
+// Nanoseconds for a vector, on one thread.
+constexpr double kSparseFma = 0.36, kDenseFma = 0.2, kTouched = 0.5;
+
+// Along one axis: whether an output pixel reads beyond the picture at its far end.
+bool reads_beyond(std::int64_t out, std::int64_t in, int kernel, int stride, int pad, int dilation) noexcept {
+  return (out - 1) * stride - pad + std::int64_t{dilation} * (kernel - 1) >= in;
+}
+
+class LaneLowering {
+ public:
+  LaneLowering(Builder& builder, const Operation& operation) : b_(builder), o_(operation) {}
+
+  Status operator()(const ConvAttributes& a) {
+    const Shape& weight = b_.constant(o_.weight).shape();
+    LaneMap& in = input(0, a.window.strides[0], a.window.strides[1]);
+    const ConvShape conv = conv_shape(a.window, a.groups, weight[2], weight[3]);
+    if (needs_halo(conv)) b_.fill(in, 0.0f);
+    const LaneMap* residual = o_.inputs.size() == 2 ? &input(1) : nullptr;
+    const LaneMap& out = b_.make_lanes(o_.output);
+    return add_conv(a, {conv, *in.shape, *out.shape}, in, residual, out);
+  }
+
+  Status operator()(const PoolAttributes& a) {
+    const ConvShape window = conv_shape(a.window, 1, a.window.kernel[0], a.window.kernel[1]);
+    LaneMap& in = input(0, window.stride_h, window.stride_w);
+    const float beyond = a.kind == PoolKind::kMax ? -std::numeric_limits<float>::infinity() : 0.0f;
+    if (needs_halo(window)) b_.fill(in, beyond);
+    const LaneMap& out = b_.make_lanes(o_.output);
+    auto& step = b_.add(b_.kernels().pool, "pool", vectors(out) * kTouched * window.kernel_h * window.kernel_w);
+    step.args.kind = a.kind;
+    step.args.window = window;
+    step.args.count_pads = a.count_pads;
+    step.args.pad_bottom = a.window.pads[2];
+    step.args.pad_right = a.window.pads[3];
+    return ends(step, in, out);
+  }
+
+  Status operator()(const GlobalPoolAttributes& a) {
+    const LaneMap& in = b_.any_lanes(o_.inputs[0]);
+    const BufferId out = b_.make_plain(o_.output);
+    auto& step = b_.add(b_.kernels().global_pool, "global_pool", vectors(in) * kTouched);
+    step.args.kind = a.kind;
+    b_.bind(step.args.in, in);
+    b_.bind(step.args.out, out);
+    return {};
+  }
+
+  Status operator()(const UnaryAttributes&) {
+    const LaneMap& in = input(0);
+    const LaneMap& out = b_.make_lanes(o_.output);
+    auto& step = b_.add(b_.kernels().lane_unary, "lane_unary", 4 * vectors(out) * kTouched);
+    step.args.activation = o_.activation;
+    return ends(step, in, out);
+  }
+
+  Status operator()(const BinaryAttributes& a) {
+    if (b_.mode() == Mode::kAffine) return channel_affine(a);
+    const LaneMap &left = input(0), &right = input(1);
+    const LaneMap& out = b_.make_lanes(o_.output);
+    auto& step = b_.add(b_.kernels().lane_binary, "lane_binary", vectors(out) * kTouched);
+    step.args.kind = a.kind;
+    step.args.activation = o_.activation;
+    b_.bind(step.args.a, left);
+    b_.bind(step.args.b, right);
+    b_.bind(step.args.out, out);
+    return {};
+  }
+
+  Status operator()(const AffineAttributes&) {
+    return affine(input(0), b_.dense(o_.weight), b_.dense(o_.bias));
+  }
+
+  Status operator()(const ConcatAttributes&) {
+    std::vector<const LaneMap*> inputs;
+    for (std::size_t i = 0; i < o_.inputs.size(); ++i) inputs.push_back(&input(i));
+    const LaneMap& out = b_.make_lanes(o_.output);
+    int first = 0;
+    for (const LaneMap* in : inputs) {
+      copy_channels(*in, 0, out, first, in->shape->channels);
+      first += in->shape->channels;
+    }
+    return {};
+  }
+
+  Status operator()(const SliceAttributes& a) {
+    const LaneMap& in = input(0);
+    const LaneMap& out = b_.make_lanes(o_.output);
+    const auto channels = plain::slice_axis(in.shape->channels, a.starts[0], a.ends[0], a.steps[0]);
+    copy_channels(in, static_cast<int>(channels.start), out, 0, static_cast<int>(channels.count));
+    return {};
+  }
+
+  template <class Other>
+  Status operator()(const Other&) {
+    return {Code::kGraph, "does not run in lanes"};  // choose_modes has none of them
+  }
+
+ private:
+  LaneMap& input(std::size_t index, int stride_h = 1, int stride_w = 1) {
+    return b_.lanes(o_.inputs[index], b_.tiling().times(stride_h, stride_w));
+  }
+  // Of all channels of a tile.
+  static double vectors(const LaneMap& map) noexcept {
+    return double{1} * map.shape->tile_n * map.shape->channels * map.shape->tile_h * map.shape->tile_w;
+  }
+
+  bool needs_halo(const ConvShape& s) const {
+    const Halo halo = halo_for(s, b_.tiling().tile_h, b_.tiling().tile_w);
+    const Shape &in = b_.shape(o_.inputs[0]), &out = b_.shape(o_.output);
+    return halo.top > 0 || halo.left > 0 || halo.bottom > 0 || halo.right > 0 ||
+           reads_beyond(out[2], in[2], s.kernel_h, s.stride_h, s.pad_top, s.dilation_h) ||
+           reads_beyond(out[3], in[3], s.kernel_w, s.stride_w, s.pad_left, s.dilation_w);
+  }
+
+  Status add_conv(const ConvAttributes& a, const ConvProblem& problem, const LaneMap& in, const LaneMap* residual,
+                  const LaneMap& out) {
+    const Constant& weight = b_.constant(o_.weight);
+    const SparseMatrix matrix = weight.sparse(count(weight.shape(), 1, 4));
+    auto packed = std::make_shared<PackedSparseConv>(pack_sparse_conv(matrix.view(), problem, a.blocks));
+    return conv_step(b_.kernels().sparse_conv, "sparse_conv", kSparseFma, weight.nonzeros(), std::move(packed), in, residual, out);
+  }
+
+  template <class Packed>
+  Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const char* name, double fma, std::int64_t weights,
+                   std::shared_ptr<Packed> packed, const LaneMap& in, const LaneMap* residual, const LaneMap& out) {
+    const double positions = double{1} * out.shape->tile_n * out.shape->tile_h * out.shape->tile_w;
+    auto& step = b_.add(kernel, name, positions * static_cast<double>(weights) * fma);
+    const Shape& shape = b_.shape(o_.output);
+    const std::int64_t pixels = shape[0] * shape[2] * shape[3];
+    step.info.macs = pixels * b_.constant(o_.weight).elements();
+    step.info.macs_done = pixels * weights;
+    step.args.packed = packed.get();
+    step.owned = std::move(packed);
+    step.args.epilogue.bias = b_.dense(o_.bias);
+    step.args.epilogue.activation = o_.activation;
+    b_.bind(step.args.in, in.buffer);
+    b_.bind(step.args.out, out.buffer);
+    if (residual != nullptr) b_.bind(step.args.epilogue.residual, *residual);
+    return {};
+  }
+
+  // (x op b) as x * scale + shift, with b a number for each channel.
+  Status channel_affine(const BinaryAttributes& a) {
+    const std::size_t map = o_.inputs.size() == 2 && b_.shape(o_.inputs[0]) != b_.shape(o_.output) ? 1 : 0;
+    const LaneMap& in = input(map);
+    if (o_.inputs.size() == 2) return image_affine(a, in, b_.plain(o_.inputs[1 - map]));
+    AlignedVector<float> numbers = b_.constant(o_.weight).dense();
+    numbers.resize(static_cast<std::size_t>(in.shape->channels), numbers[0]);  // one number for all, or as many
+    const auto each = [&](auto f) {
+      std::transform(numbers.begin(), numbers.end(), numbers.begin(), f);
+      return b_.keep(numbers);
+    };
+    const auto minus_one = [&] { return b_.keep(AlignedVector<float>(numbers.size(), -1.0f)); };
+    switch (a.kind) {
+      case BinaryKind::kAdd: return affine(in, nullptr, b_.keep(numbers));
+      case BinaryKind::kMul: return affine(in, b_.keep(numbers), nullptr);
+      case BinaryKind::kDiv: return affine(in, each([](float x) { return 1.0f / x; }), nullptr);
+      default: break;
+    }
+    if (a.swapped) return affine(in, minus_one(), b_.keep(numbers));
+    return affine(in, nullptr, each([](float x) { return -x; }));
+  }
+
+  // `numbers`: (N, C)
+  Status image_affine(const BinaryAttributes& a, const LaneMap& in, BufferId numbers) {
+    auto& step = affine_step(in);
+    b_.bind(a.kind == BinaryKind::kMul ? step.args.scale : step.args.shift, numbers);
+    step.args.by_image = true;
+    return {};
+  }
+  Status affine(const LaneMap& in, const float* scale, const float* shift) {
+    auto& step = affine_step(in);
+    step.args.scale = scale;
+    step.args.shift = shift;
+    return {};
+  }
+  KernelStep<LaneAffine>& affine_step(const LaneMap& in) {
+    const LaneMap& out = b_.make_lanes(o_.output);
+    auto& step = b_.add(b_.kernels().lane_affine, "lane_affine", vectors(out) * kTouched);
+    step.args.activation = o_.activation;
+    b_.bind(step.args.in, in);
+    b_.bind(step.args.out, out);
+    return step;
+  }
+
+  void copy_channels(const LaneMap& in, int in_first, const LaneMap& out, int out_first, int channels) {
+    auto& step = b_.add(b_.kernels().lane_copy, "lane_copy", vectors(in) * kTouched);
+    step.args.in_first = in_first;
+    step.args.out_first = out_first;
+    step.args.channels = channels;
+    b_.bind(step.args.in, in);
+    b_.bind(step.args.out, out);
+  }
+
+  template <class Arguments>
+  Status ends(KernelStep<Arguments>& step, const LaneMap& in, const LaneMap& out) {
+    b_.bind(step.args.in, in);
+    b_.bind(step.args.out, out);
+    return {};
+  }
+
+  Builder& b_;
+  const Operation& o_;
+};
+
+}  // namespace
+
+Status lower_lanes(Builder& builder, const Operation& operation) {
+  return std::visit(LaneLowering(builder, operation), operation.attributes);
+}
+
+}  // namespace featherweight

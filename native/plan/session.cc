@@ -1,0 +1,200 @@
+#include "plan/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <system_error>
+#include <utility>
+
+namespace featherweight {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+// The boundary of the library: what the standard library throws becomes a Status.
+template <class T, class Body>
+T guarded(Body body) noexcept {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return Status(Code::kMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return Status(Code::kUnsupported, error.what());
+  }
+}
+
+std::string isa_names() {
+  std::string names;
+  for (const Isa isa : {Isa::kPortable, Isa::kNeon, Isa::kAvx2, Isa::kAvx512})
+    if (const Kernels* kernels = kernels_of(isa)) names += (names.empty() ? "" : ", ") + std::string(kernels->name);
+  return names;
+}
+
+Result<const Kernels*> kernels_for(std::string name) {
+  if (name.empty())
+    if (const char* given = std::getenv("FEATHERWEIGHT_ISA")) name = given;
+  if (name.empty()) return &best_kernels();
+  if (const Kernels* kernels = kernels_named(name.c_str())) return kernels;
+  return Status(Code::kUnsupported, "the instruction set " + quoted(name) + " is unknown, or not supported here; there are: " + isa_names());
+}
+
+struct FileCloser {
+  void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+};
+
+Result<std::shared_ptr<std::vector<std::uint8_t>>> read_path(const char* path) {
+  const std::unique_ptr<std::FILE, FileCloser> file(std::fopen(path, "rb"));
+  if (!file) return Status(Code::kIo, "cannot open " + quoted(path));
+  auto bytes = std::make_shared<std::vector<std::uint8_t>>();
+  constexpr std::size_t kStep = 1u << 22;
+  std::size_t got = kStep;
+  while (got == kStep) {
+    const std::size_t size = bytes->size();
+    bytes->resize(size + kStep);
+    got = std::fread(bytes->data() + size, 1, kStep, file.get());
+    bytes->resize(size + got);
+  }
+  if (std::ferror(file.get()) != 0) return Status(Code::kIo, "cannot read " + quoted(path));
+  return bytes;
+}
+
+Result<std::shared_ptr<const Model>> open_owned(std::shared_ptr<std::vector<std::uint8_t>> bytes) {
+  const Bytes view{bytes->data(), bytes->size()};
+  return Model::open(view, std::move(bytes));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Model>> Model::open(Bytes bytes, std::shared_ptr<const void> owner) noexcept {
+  return guarded<Result<std::shared_ptr<const Model>>>([&]() -> Result<std::shared_ptr<const Model>> {
+    auto model = std::make_shared<Model>();
+    model->owner_ = std::move(owner);
+    FW_TRY(model->read(bytes));
+    return std::shared_ptr<const Model>(std::move(model));
+  });
+}
+
+Result<std::shared_ptr<const Model>> Model::open_copy(Bytes bytes) noexcept {
+  return guarded<Result<std::shared_ptr<const Model>>>([&] {
+    return open_owned(std::make_shared<std::vector<std::uint8_t>>(bytes.data, bytes.data + bytes.size));
+  });
+}
+
+Result<std::shared_ptr<const Model>> Model::open_path(const char* path) noexcept {
+  return guarded<Result<std::shared_ptr<const Model>>>([&]() -> Result<std::shared_ptr<const Model>> {
+    FW_ASSIGN(bytes, read_path(path));
+    return open_owned(std::move(bytes));
+  });
+}
+
+Status Model::read(Bytes bytes) {
+  FW_ASSIGN(file, read_file(bytes));
+  FW_ASSIGN(graph, parse_graph(file.graph));
+  FW_ASSIGN(constants, bind_constants(graph, file));
+  graph_ = std::move(graph);
+  constants_ = std::move(constants);
+  output_types_ = partial_output_types(graph_);
+  return {};
+}
+
+Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Model> model, const ContextOptions& options) noexcept {
+  return guarded<Result<std::unique_ptr<Context>>>([&]() -> Result<std::unique_ptr<Context>> {
+    if (options.threads < 1 || options.threads > kMostThreads)
+      return Status(Code::kArgument, "threads should be from 1 to " + std::to_string(kMostThreads) + ", got " +
+                                         std::to_string(options.threads));
+    FW_ASSIGN(kernels, kernels_for(options.isa));
+    const PlanOptions plan{kernels, options.threads, options.force_plain, options.separate_buffers};
+    return std::unique_ptr<Context>(new Context(std::move(model), plan));
+  });
+}
+
+Result<Plan*> Context::plan_for(const std::vector<Shape>& inputs) {
+  const auto fits = [&](const std::unique_ptr<Plan>& plan) {
+    return std::equal(inputs.begin(), inputs.end(), plan->inputs.begin(), plan->inputs.end(),
+                      [](const Shape& shape, const ValueType& type) { return shape == type.shape; });
+  };
+  auto found = std::find_if(plans_.begin(), plans_.end(), fits);
+  if (found == plans_.end()) {
+    FW_ASSIGN(plan, make_plan(model_->graph(), model_->constants(), inputs, options_));
+    if (plans_.size() == kMostPlans) plans_.pop_back();
+    found = plans_.insert(plans_.end(), std::move(plan));
+  }
+  std::rotate(plans_.begin(), found, found + 1);
+  return plans_.front().get();
+}
+
+Result<std::vector<ValueType>> Context::prepare(const std::vector<Shape>& inputs) noexcept {
+  return guarded<Result<std::vector<ValueType>>>([&]() -> Result<std::vector<ValueType>> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    FW_ASSIGN(plan, plan_for(inputs));
+    return plan->outputs;
+  });
+}
+
+Result<std::int64_t> Context::arena_bytes(const std::vector<Shape>& inputs) noexcept {
+  return guarded<Result<std::int64_t>>([&]() -> Result<std::int64_t> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    FW_ASSIGN(plan, plan_for(inputs));
+    return plan->arena_bytes;
+  });
+}
+
+Status Context::run(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
+                    const std::vector<void*>& outputs) noexcept {
+  return guarded<Status>([&]() -> Status {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    FW_ASSIGN(plan, plan_for(shapes));
+    if (inputs.size() != plan->inputs.size() || outputs.size() != plan->outputs.size())
+      return {Code::kArgument, "expected " + std::to_string(plan->inputs.size()) + " input arrays and " +
+                                   std::to_string(plan->outputs.size()) + " output arrays, got " +
+                                   std::to_string(inputs.size()) + " and " + std::to_string(outputs.size())};
+    plan->bind(inputs, outputs);
+    plan->run(pool_);
+    return {};
+  });
+}
+
+std::vector<ProfileRow> Context::timed(const Plan& plan, int repeats) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::vector<double>> times(plan.steps.size());
+  for (int repeat = 0; repeat < repeats; ++repeat)
+    for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+      const auto start = Clock::now();
+      plan.run_step(i, pool_);
+      times[i].push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    }
+  std::vector<ProfileRow> rows;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const StepInfo& info = plan.steps[i]->info;
+    const auto middle = times[i].begin() + repeats / 2;
+    std::nth_element(times[i].begin(), middle, times[i].end());
+    const auto& operations = model_->graph().operations;
+    rows.push_back({info.operation < 0 ? "outputs" : operations[static_cast<std::size_t>(info.operation)].title(), info.kernel,
+                    *middle, info.macs, info.macs_done, info.parts});
+  }
+  return rows;
+}
+
+Result<std::vector<ProfileRow>> Context::profile(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
+                                                 int repeats) noexcept {
+  return guarded<Result<std::vector<ProfileRow>>>([&]() -> Result<std::vector<ProfileRow>> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    FW_ASSIGN(plan, plan_for(shapes));
+    if (repeats < 1 || inputs.size() != plan->inputs.size())
+      return Status(Code::kArgument, "profile takes an array for each input, and one repeat at least");
+    std::vector<std::vector<std::uint64_t>> arrays;
+    std::vector<void*> outputs;
+    for (const ValueType& type : plan->outputs) {
+      arrays.emplace_back(static_cast<std::size_t>(count(type.shape)) * info_of(type.dtype).bytes / 8 + 1);
+      outputs.push_back(arrays.back().data());
+    }
+    plan->bind(inputs, outputs);
+    plan->run(pool_);
+    return timed(*plan, repeats);
+  });
+}
+
+}  // namespace featherweight
