@@ -34,7 +34,7 @@ FW_INLINE Vec clamp(Vec x, Vec low, Vec high) noexcept { return min(high, max(lo
 // x Phi(x), where Phi(-|x|) = erfc(|x| / sqrt 2) / 2: exact to the last digits in the tail, too
 FW_INLINE Vec gelu(Vec x) noexcept {
   const Vec tail = broadcast(0.5f) * erfc_of_positive(abs(x) * broadcast(0.707106781f));
-  const Vec bounded = max(broadcast(-20.0f), x);  // not inf * 0
+  const Vec bounded = clamp(x, broadcast(-20.0f), broadcast(20.0f));  // not inf * 0
   return select(x < broadcast(0.0f), bounded * tail, x - bounded * tail);
 }
 

@@ -9,7 +9,10 @@
 namespace featherweight::naive {
 
 // Bounds as comparisons that are false for NaN, so that NaN passes through.
-inline double clamp(double x, double low, double high) { return x < low ? low : (x > high ? high : x); }
+inline double clamp(double x, double low, double high) {
+  const double raised = x < low ? low : x;
+  return raised > high ? high : raised;
+}
 
 inline double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
 
