@@ -1,0 +1,28 @@
+"""Rewrites of a Graph that keep what it computes: fewer operations, each with its epilogue."""
+
+from featherweight.runtime.fusion import (
+    constants,
+    epilogue,
+    functions,
+    neutral,
+    pads,
+    pools,
+    residual,
+    shapes,
+)
+from featherweight.runtime.fusion.fuse import fuse
+from featherweight.runtime.fusion.rewrite import rewrites, sweep
+
+__all__ = [
+    "constants",
+    "epilogue",
+    "functions",
+    "fuse",
+    "neutral",
+    "pads",
+    "pools",
+    "residual",
+    "rewrites",
+    "shapes",
+    "sweep",
+]

@@ -1,0 +1,106 @@
+"""Kernels by measuring: the same network with one choice everywhere, then another; each layer keeps its best.
+
+The sessions take turns (A B A B ...), so that what else the machine does falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
+
+from featherweight.runtime.fwfile import sparsity, with_storage
+from featherweight.runtime.graph import Graph, Operation
+from featherweight.runtime.session import Session, of_graph
+
+LEAST_SPARSITY = 0.3  # below it no sparse kernel is faster: it is not tried
+GUESSED_SPARSITY = 0.7  # from here on a sparse kernel is taken where nothing is measured
+ROUNDS, REPEATS = 3, 5
+# What is tried of the sparse kernel: vectors of accumulators, input channels summed before the next block.
+BLOCKS = ((0, 0), (4, 0), (8, 0), (12, 0), (0, 64), (0, 128))
+_LAYERS = ("conv", "linear")
+
+Choice = Mapping[str, Any]  # attributes of a layer
+Choices = Mapping[str, Choice]  # by the name of the operation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is measured: threads and instructions as it will run, and the inputs."""
+
+    threads: int | None = None
+    isa: str | None = None
+    inputs: tuple[Any, ...] = ()
+
+
+def untuned(graph: Graph) -> Graph:
+    """Return the graph with a sparse kernel where a layer has many zeros, nothing measured."""
+    return chosen(
+        graph, lambda layer: {"kernel": "sparse" if _sparsity(graph, layer) >= GUESSED_SPARSITY else "dense"}
+    )
+
+
+def tuned(graph: Graph, settings: Settings) -> Graph:
+    """Return the graph with the kernel that was faster for each layer on this machine."""
+    layers = [layer.name for layer in graph.operations if _is_worth_trying(graph, layer)]
+    graph = chosen(graph, lambda layer: {} if layer.name in layers else {"kernel": "dense"})
+    if not layers:
+        return graph
+    kernels: list[Choice] = [{"kernel": "dense"}, {"kernel": "sparse"}]
+    graph = _best(graph, layers, kernels, settings)
+    sparse = [layer.name for layer in graph.operations if layer.attributes.get("kernel") == "sparse"]
+    blocks: list[Choice] = [{"kernel": "sparse", "blocks": block} for block in BLOCKS]
+    return _best(graph, sparse, blocks, settings) if sparse else graph
+
+
+def chosen(graph: Graph, choose: Callable[[Operation], Choice]) -> Graph:
+    """Return the graph with attributes of its layers set, and constants stored as they then should be."""
+    operations = [
+        replace(operation, attributes={**operation.attributes, **choose(operation)})
+        if operation.op in _LAYERS
+        else operation
+        for operation in graph.operations
+    ]
+    return with_storage(Graph(graph.inputs, graph.outputs, tuple(operations), graph.constants))
+
+
+def _is_worth_trying(graph: Graph, layer: Operation) -> bool:
+    return layer.op in _LAYERS and _sparsity(graph, layer) >= LEAST_SPARSITY
+
+
+def _sparsity(graph: Graph, layer: Operation) -> float:
+    return sparsity(graph.constants[layer.constants["weight"]].array)
+
+
+def _best(graph: Graph, layers: list[str], choices: Sequence[Choice], settings: Settings) -> Graph:
+    """Return the graph with the fastest choice for each of ``layers``; of equals the first."""
+    candidates = [
+        chosen(graph, lambda layer, choice=choice: choice if layer.name in layers else {})
+        for choice in choices
+    ]
+    times = _times([of_graph(each, settings.threads, settings.isa) for each in candidates], settings.inputs)
+    best: dict[str, Choice] = {}
+    for layer in layers:
+        fastest = min(range(len(choices)), key=lambda place: times[place].get(layer, float("inf")))
+        best[layer] = choices[fastest]
+    return chosen(graph, lambda layer: best.get(layer.name, {}))
+
+
+def _times(sessions: list[Session], inputs: tuple[npt.NDArray[Any], ...]) -> list[dict[str, float]]:
+    """Return for each session the milliseconds of each operation: the least of its medians."""
+    found: list[dict[str, float]] = [{} for _ in sessions]
+    for _ in range(ROUNDS):
+        for times, session in zip(found, sessions, strict=True):
+            for name, milliseconds in _by_operation(session, inputs).items():
+                times[name] = min(times.get(name, float("inf")), milliseconds)
+    return found
+
+
+def _by_operation(session: Session, inputs: tuple[npt.NDArray[Any], ...]) -> dict[str, float]:
+    """Return the milliseconds of each operation; steps of one operation add up."""
+    sums: dict[str, float] = {}
+    for row in session.profile(*inputs, repeats=REPEATS).rows:
+        sums[row.operation] = sums.get(row.operation, 0.0) + row.milliseconds
+    return sums
