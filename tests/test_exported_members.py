@@ -16,9 +16,11 @@ PUBLIC = [
     "Pruner",
     "TrainingSettings",
     "artifact",
+    "compile",
     "count_params",
     "errors",
     "evaluate",
+    "export_onnx",
     "fit",
     "load",
     "load_data",
@@ -29,6 +31,7 @@ PUBLIC = [
     "prune",
     "prune_structured",
     "reestimate_batch_norm",
+    "runtime",
     "save",
     "schedules",
     "sparsity",
@@ -37,7 +40,7 @@ PUBLIC = [
     "zoo",
 ]
 FUNCTIONS = [
-    *("count_params", "evaluate", "fit", "load", "load_data", "load_model"),
+    *("compile", "count_params", "evaluate", "export_onnx", "fit", "load", "load_data", "load_model"),
     *("profile", "progressive_prune", "progressive_prune_structured"),
     *("prune", "prune_structured", "reestimate_batch_norm", "save"),
 ]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from featherweight.errors import FeatherweightError
 
 if TYPE_CHECKING:
-    from featherweight import artifact, errors, sparsity, structured, training, zoo
+    from featherweight import artifact, errors, runtime, sparsity, structured, training, zoo
+    from featherweight.compiling import compile
+    from featherweight.export import export_onnx
     from featherweight.profile import Profile, count_params, evaluate, profile
     from featherweight.sparsity import Masks, Pruner, prune, schedules
     from featherweight.sparsity.progressive import progressive_prune
@@ -25,16 +27,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # These are modules; the others are names in modules.
-_MODULES = ("artifact", "errors", "schedules", "sparsity", "structured", "training", "zoo")
+_MODULES = ("artifact", "errors", "runtime", "schedules", "sparsity", "structured", "training", "zoo")
 _HOME = {
     "Masks": "featherweight.sparsity",
     "Profile": "featherweight.profile",
     "Pruner": "featherweight.sparsity",
     "TrainingSettings": "featherweight.training",
     "artifact": "featherweight.artifact",
+    "compile": "featherweight.compiling",
     "count_params": "featherweight.profile",
     "errors": "featherweight.errors",
     "evaluate": "featherweight.profile",
+    "export_onnx": "featherweight.export",
     "fit": "featherweight.training",
     "load": "featherweight.structured.checkpoint",
     "load_data": "featherweight.zoo",
@@ -45,6 +49,7 @@ _HOME = {
     "prune": "featherweight.sparsity",
     "prune_structured": "featherweight.structured",
     "reestimate_batch_norm": "featherweight.structured",
+    "runtime": "featherweight.runtime",
     "save": "featherweight.structured.checkpoint",
     "schedules": "featherweight.sparsity.schedules",
     "sparsity": "featherweight.sparsity",
@@ -60,9 +65,11 @@ __all__ = [
     "Pruner",
     "TrainingSettings",
     "artifact",
+    "compile",
     "count_params",
     "errors",
     "evaluate",
+    "export_onnx",
     "fit",
     "load",
     "load_data",
@@ -73,6 +80,7 @@ __all__ = [
     "prune",
     "prune_structured",
     "reestimate_batch_norm",
+    "runtime",
     "save",
     "schedules",
     "sparsity",

@@ -90,7 +90,7 @@ rewrites: Registry[Match] = Registry("rewrite")
 
 
 def sweep(graph: Graph, match: Match) -> Graph:
-    """Return ``graph`` with the changes that ``match`` finds, those apart that touch others; itself if none."""
+    """Return ``graph`` with the changes that ``match`` finds, but those that touch others; itself if none."""
     view = View(graph)
     touched: set[str] = set()
     changes: list[Change] = []
