@@ -16,6 +16,8 @@
 #include "base/aligned.h"
 #include "kernels/bench/layers.h"
 #include "kernels/bench/peak.h"
+#include "kernels/conv/dense.h"
+#include "kernels/conv/depthwise.h"
 #include "kernels/conv/sparse.h"
 #include "kernels/table.h"
 
@@ -153,6 +155,10 @@ Result measure(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const 
 }
 
 Result measure_blocks(const ConvProblem& p, const Weights& weights, const Options& o, Blocks blocks, Maps& maps) {
+  if (o.kind == "dense")
+    return measure(o.kernels->dense_conv, pack_dense_conv(weights.dense_view(), p, blocks), maps, o.rounds);
+  if (o.kind == "depthwise")
+    return measure(o.kernels->depthwise_conv, pack_depthwise_conv(weights.dense_view(), p, blocks), maps, o.rounds);
   return measure(o.kernels->sparse_conv, pack_sparse_conv(weights.sparse_view(), p, blocks), maps, o.rounds);
 }
 
@@ -202,7 +208,7 @@ int main(int count, char** texts) {
   std::printf("%s, %s, density %g; at most %.0f GFLOP/s\n", o.kernels->name, o.kind.c_str(), o.density, peak_rate);
   Total total;
   for (const Layer& layer : layers())
-    if (o.network == layer.network && std::strstr(layer.name, o.layer.c_str()) != nullptr)
+    if (o.network == layer.network && (o.kind == "depthwise") == (layer.groups > 1) && std::strstr(layer.name, o.layer.c_str()) != nullptr)
       run_layer(layer, o, peak_rate, total);
   std::printf("together %.2f ms, %.1f GFLOP/s, %.1f%%\n", total.seconds * 1e3, total.flops / total.seconds * 1e-9,
               100.0 * total.flops / total.seconds * 1e-9 / peak_rate);

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/conv/taps.h"
+
 namespace featherweight {
 namespace {
 
@@ -58,16 +60,6 @@ struct Packer {
     return row;
   }
 
-  std::int32_t offset_of(int row, int column) const {
-    const LaneShape& in = packed.problem.in;
-    const int channel = group_of(row) * group_channels() + column / taps();
-    const int tap = column % taps();
-    const int down = tap / conv().kernel_w * conv().dilation_h - conv().pad_top;
-    const int across = tap % conv().kernel_w * conv().dilation_w - conv().pad_left;
-    return static_cast<std::int32_t>(channel * in.channel_stride() + down * in.row_stride() +
-                                     std::ptrdiff_t{across} * in.lanes);
-  }
-
   struct Span {
     std::int64_t first, last;
   };
@@ -94,7 +86,10 @@ struct Packer {
         for (int row : ordered_rows(strip, block)) {
           const Span span = nonzeros(row, block);
           for (std::int64_t i = span.first; i < span.last; ++i)
-            entries.push_back({weights.values[i], offset_of(row, weights.columns[i])});
+            {
+            const int channel = group_of(row) * group_channels() + weights.columns[i] / taps();
+            entries.push_back({weights.values[i], offset_of(packed.problem, channel, weights.columns[i] % taps())});
+          }
           rows.push_back({row, static_cast<std::int32_t>(span.last - span.first)});
         }
         run.last_row = static_cast<std::int64_t>(rows.size());

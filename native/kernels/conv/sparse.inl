@@ -1,4 +1,5 @@
 // See sparse.h.
+#pragma once
 
 #include "kernels/conv/register_tile.h"
 #include "kernels/conv/sparse.h"
@@ -102,14 +103,8 @@ inline void sparse_conv(const SparseConv& op, Part part) noexcept {
   const PackedSparseConv& packed = *op.packed;
   const Ending ending = ending_of(op.epilogue, packed.pieces.flat);
   const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * static_cast<std::int64_t>(packed.pieces.list.size);
-  const Range tasks = share(tiles * packed.strips, part);
-  for (std::int64_t task = tasks.first; task < tasks.last;) {
-    const std::int64_t tile = task / packed.strips, strip = task % packed.strips;
-    const std::int64_t left = tasks.last - task;
-    const std::int64_t end = strip + left < packed.strips ? strip + left : packed.strips;
-    sparse_strips(op, ending, tile, {strip, end});
-    task += end - strip;
-  }
+  for_each_run(share(tiles * packed.strips, part), packed.strips,
+               [&](std::int64_t tile, Range strips) noexcept { sparse_strips(op, ending, tile, strips); });
 }
 
 }  // namespace featherweight::FW_ISA

@@ -15,10 +15,13 @@
 
 #include "kernels/layout/layout.inl"
 
+#include "kernels/conv/dense.inl"
+#include "kernels/conv/depthwise.inl"
 #include "kernels/conv/sparse.inl"
 #include "kernels/elementwise/elementwise.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/linear/dense.inl"
+#include "kernels/linear/sparse.inl"
 #include "kernels/isa/pending.inl"
 
 namespace featherweight::FW_ISA {

@@ -4,9 +4,6 @@ namespace featherweight::FW_ISA {
 
 #define FW_PENDING(name, Arguments) \
   inline void name(const Arguments&, Part) noexcept { std::abort(); }
-FW_PENDING(dense_conv, DenseConv)
-FW_PENDING(depthwise_conv, DepthwiseConv)
-FW_PENDING(sparse_linear, SparseLinear)
 #undef FW_PENDING
 
 }  // namespace featherweight::FW_ISA

@@ -1,0 +1,30 @@
+#include "kernels/conv/depthwise.h"
+
+#include "kernels/conv/taps.h"
+
+namespace featherweight {
+
+PackedDepthwiseConv pack_depthwise_conv(const DenseWeights& weights, const ConvProblem& problem, Blocks blocks) {
+  PackedDepthwiseConv packed;
+  packed.problem = problem;
+  packed.pieces = cut_into_pieces(problem, blocks.positions > 0 ? blocks.positions : most_positions(problem.out.lanes));
+  packed.blocks = {packed.pieces.largest, 1};
+  const int multiplier = problem.out.channels / problem.in.channels;
+  AlignedVector<SparseRow> rows;
+  AlignedVector<std::int64_t> first_entry;
+  AlignedVector<SparseEntry> entries;
+  for (int row = 0; row < weights.rows; ++row) {
+    first_entry.push_back(static_cast<std::int64_t>(entries.size()));
+    for (int tap = 0; tap < weights.columns; ++tap) {
+      const float weight = weights.values[std::ptrdiff_t{row} * weights.columns + tap];
+      if (weight != 0.0f) entries.push_back({weight, offset_of(problem, row / multiplier, tap)});
+    }
+    rows.push_back({row, static_cast<std::int32_t>(static_cast<std::int64_t>(entries.size()) - first_entry.back())});
+  }
+  packed.rows = Array<SparseRow>(std::move(rows));
+  packed.first_entry = Array<std::int64_t>(std::move(first_entry));
+  packed.entries = Array<SparseEntry>(std::move(entries));
+  return packed;
+}
+
+}  // namespace featherweight
