@@ -44,7 +44,7 @@ FW_INLINE void store(float* p, Vec v) noexcept {
   store_any(p, v);
 }
 FW_INLINE Vec load_first(const float* p, int n) noexcept {
-  Vec v;
+  Vec v{};
   FW_LANES v.raw[lane] = lane < n ? p[lane] : 0.0f;
   return v;
 }
@@ -63,7 +63,7 @@ FW_INLINE void store_first(float* p, Vec v, int n) noexcept {
 #endif
 
 FW_INLINE Vec broadcast(float x) noexcept {
-  Vec v;
+  Vec v{};
   FW_LANES v.raw[lane] = x;
   return v;
 }

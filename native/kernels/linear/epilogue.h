@@ -19,26 +19,35 @@ FW_INLINE LinearOutput output_of(const Linear<Packed>& op) noexcept {
   return {op.out, op.bias, op.residual, op.packed->outputs, op.activation, clamp_of(op.activation)};
 }
 
-// Sums of outputs `column` and on of one row of the batch, as many as there are vectors; those behind the last output
-// are not written.
+// Adds bias and residual to the sums of `count` outputs of one row of the batch, from `column` on.
+FW_INLINE Vec with_addends(const LinearOutput& to, std::int64_t row, std::int64_t column, Vec sum, int count) noexcept {
+  if (to.bias != nullptr) sum = sum + load_first(to.bias + column, count);
+  if (to.residual != nullptr) sum = sum + load_first(to.residual + row * to.width + column, count);
+  return sum;
+}
+
+// Writes `count` outputs of one row of the batch, from `column` on.
+FW_INLINE void write_vector(const LinearOutput& to, std::int64_t row, std::int64_t column, Vec sum, int count) noexcept {
+  const Vec x = with_addends(to, row, column, sum, count);
+  float* out = to.out + row * to.width + column;
+  if (to.bounds.is_clamp) {
+    store_first(out, clamp(x, broadcast(to.bounds.low), broadcast(to.bounds.high)), count);
+  } else {
+    alignas(64) float finished[Vec::kLanes];
+    store(finished, x);
+    activate_row(to.activation, finished, 1);
+    store_first(out, load(finished), count);
+  }
+}
+
+// Outputs of one row, from `column` on, as many as there are vectors; those behind the last output are not written.
 template <int kVectors>
 FW_INLINE void write_outputs(const LinearOutput& to, std::int64_t row, std::int64_t column,
                              const Vec (&sums)[kVectors]) noexcept {
-  alignas(64) float finished[kVectors * Vec::kLanes];
   FW_UNROLL for (int v = 0; v < kVectors; ++v) {
     const std::int64_t first = column + v * Vec::kLanes, left = to.width - first;
     if (left <= 0) break;
-    const int count = left < Vec::kLanes ? static_cast<int>(left) : Vec::kLanes;
-    Vec x = sums[v];
-    if (to.bias != nullptr) x = x + load_first(to.bias + first, count);
-    if (to.residual != nullptr) x = x + load_first(to.residual + row * to.width + first, count);
-    if (to.bounds.is_clamp) {
-      store_first(to.out + row * to.width + first, clamp(x, broadcast(to.bounds.low), broadcast(to.bounds.high)), count);
-      continue;
-    }
-    store(finished, x);
-    activate_row(to.activation, finished, 1);
-    store_first(to.out + row * to.width + first, load(finished), count);
+    write_vector(to, row, first, sums[v], left < Vec::kLanes ? static_cast<int>(left) : Vec::kLanes);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/linear/dense.h"
 #include "kernels/linear/naive.h"
+#include "kernels/linear/sparse.h"
 #include "kernels/testing.h"
 
 using namespace featherweight;
@@ -75,6 +76,69 @@ void dense(const Kernels& kernels) {
   }
 }
 
+// The nonzeros of dense weights.
+struct Nonzeros {
+  std::vector<float> values;
+  std::vector<std::int32_t> columns;
+  std::vector<std::int64_t> starts{0};
+  SparseWeights weights;
+
+  explicit Nonzeros(const DenseWeights& dense) {
+    for (int m = 0; m < dense.rows; ++m) {
+      for (int k = 0; k < dense.columns; ++k) {
+        const float w = dense.values[std::int64_t{m} * dense.columns + k];
+        if (w == 0.0f) continue;
+        values.push_back(w);
+        columns.push_back(k);
+      }
+      starts.push_back(static_cast<std::int64_t>(values.size()));
+    }
+    weights = {values.data(), columns.data(), starts.data(), dense.rows, dense.columns};
+  }
+};
+
+void check_sparse(const Kernels& kernels, test::Random& random, const LinearCase& c, int packed_for) {
+  const Nonzeros nonzeros(weights_of(c));
+  const PackedSparseLinear packed = pack_sparse_linear(nonzeros.weights, kernels.lanes, packed_for);
+  const int parts = between(random, 2, 3);
+  Floats got(c.expected.size(), 7.0f), again(c.expected.size(), 7.0f);
+  Floats scratch(static_cast<std::size_t>(sparse_linear_scratch(packed, parts)), NAN);
+  SparseLinear op = operation(c, &packed, &got);
+  op.scratch = scratch.data();
+  test::run(kernels.sparse_linear, op);
+  CHECK(near(got, c.expected));
+  op.out = again.data();
+  test::run(kernels.sparse_linear, op, parts);
+  CHECK(again == got);
+}
+
+void sparse(const Kernels& kernels) {
+  test::Random random(3);
+  const double densities[] = {0.0, 0.02, 0.1, 0.5, 1.0};
+  for (int round = 0; round < 100; ++round) {
+    LinearCase c = random_case(random, round % 2 == 0 ? 5 : 12 * kernels.lanes, densities[round % 5]);
+    naive::linear(operation<PackedSparseLinear>(c, nullptr, &c.expected), weights_of(c));
+    // It is right for other batches than it was packed for.
+    check_sparse(kernels, random, c, round % 5 == 0 ? between(random, 1, 100) : c.batch);
+  }
+}
+
+// Columns that do not fit 16 bits.
+void wide(const Kernels& kernels) {
+  test::Random random(4);
+  LinearCase c = random_case(random, 1, 1.0);
+  c.bias.clear();
+  c.residual.clear();
+  c.outputs = 3;
+  c.inputs = 70000;
+  c.weights = Floats(product(c.outputs, c.inputs), 0.0f);
+  for (int i = 0; i < 300; ++i) c.weights[static_cast<std::size_t>(between(random, 0, 209999))] = 0.5f;
+  c.in = test::random_floats(random, static_cast<std::size_t>(c.inputs));
+  c.expected.assign(3, 0.0f);
+  naive::linear(operation<PackedSparseLinear>(c, nullptr, &c.expected), weights_of(c));
+  check_sparse(kernels, random, c, 1);
+}
+
 // Matrices that are parts of larger ones; what lies between their rows stays as it is.
 void products(const Kernels& kernels) {
   test::Random random(2);
@@ -110,6 +174,8 @@ void products(const Kernels& kernels) {
 
 int main() {
   test::for_each_isa(dense);
+  test::for_each_isa(sparse);
+  test::for_each_isa(wide);
   test::for_each_isa(products);
   return test::finish();
 }
