@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import featherweight
-from featherweight.cli import demo, inspect, prune
+from featherweight.cli import bench, compile, demo, inspect, prune, run
 from featherweight.cli.failures import answered
 
 
@@ -31,6 +31,9 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(inspect.inspect)
 app.command()(prune.prune)
+app.command()(compile.compile)
+app.command()(run.run)
+app.command()(bench.bench)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from featherweight.report.plots.accuracy import accuracy_against_weights
 from featherweight.report.plots.codings import bytes_by_coding
 from featherweight.report.plots.histograms import weight_histograms
 from featherweight.report.plots.layers import layer_sparsity
+from featherweight.report.plots.milliseconds import milliseconds
 from featherweight.report.plots.sensitivity import sensitivity
 from featherweight.report.plots.steps import steps
 from featherweight.report.plots.widths import widths
@@ -12,6 +13,7 @@ __all__ = [
     "accuracy_against_weights",
     "bytes_by_coding",
     "layer_sparsity",
+    "milliseconds",
     "sensitivity",
     "steps",
     "weight_histograms",

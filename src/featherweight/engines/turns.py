@@ -1,0 +1,65 @@
+"""Timing of several sides that take turns (A B A B ...).
+
+What else the machine does meanwhile falls on all of them alike, which two measurements one after the other
+cannot promise.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+FEWEST_TURNS = 5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Milliseconds of one side.
+
+    Attributes:
+        median: of the turns.
+        low: first quartile.
+        high: third quartile.
+        turns: how many were timed.
+    """
+
+    median: float
+    low: float
+    high: float
+    turns: int
+
+    @classmethod
+    def of(cls, milliseconds: list[float]) -> Spread:
+        """Return median and quartiles."""
+        low, median, high = statistics.quantiles(milliseconds, n=4)
+        return cls(median, low, high, len(milliseconds))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} [{self.low:.3g}-{self.high:.3g}]"
+
+
+def in_turns(
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float = 2.0,
+    clock: Callable[[], float] = perf_counter,
+) -> dict[str, Spread]:
+    """Call the sides in turn and return the milliseconds of each, by their names.
+
+    Args:
+        sides: what is timed; each is called once before, uncounted.
+        seconds: how long to measure in all, about; each side is timed at least five times.
+        clock: seconds that have passed.
+    """
+    for side in sides.values():
+        side()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    begin = clock()
+    while len(next(iter(times.values()))) < FEWEST_TURNS or clock() - begin < seconds:
+        for name, side in sides.items():
+            start = clock()
+            side()
+            times[name].append(1e3 * (clock() - start))
+    return {name: Spread.of(found) for name, found in times.items()}
