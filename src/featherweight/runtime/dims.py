@@ -28,7 +28,7 @@ class Dim:
             return Dim(self.symbols, self.factor, self.offset + other)
         if other.symbols == self.symbols:
             return _made(self.symbols, self.factor + other.factor, self.offset + other.offset)
-        return Dim((f"({self}+{other})",))
+        return Dim((f"({self} + {other})",))
 
     __radd__ = __add__
 
@@ -45,7 +45,7 @@ class Dim:
         if isinstance(other, int):
             return _made(self.symbols, self.factor * other, self.offset * other)
         if self.offset or other.offset:
-            return Dim((f"({self}*{other})",))
+            return Dim((f"(({self}) * ({other}))",))
         return Dim(tuple(sorted((*self.symbols, *other.symbols))), self.factor * other.factor)
 
     __rmul__ = __mul__
@@ -60,10 +60,10 @@ class Dim:
             left = _without(self.symbols, other.symbols)
             if left is not None:
                 return _made(left, self.factor // other.factor, 0)
-        return Dim((f"({self}//{other})",))
+        return Dim((f"(({self}) // ({other}))",))
 
     def __rfloordiv__(self, other: int) -> Size:
-        return Dim((f"({other}//{self})",))
+        return Dim((f"({other} // ({self}))",))
 
     def __str__(self) -> str:
         product = "*".join(self.symbols) if self.factor == 1 else "*".join((str(self.factor), *self.symbols))

@@ -63,8 +63,6 @@ def group_norm(node: Node, build: Builder) -> None:
     grouped = build.reshape(x, [0, groups, -1])
     normal = build.reshape_to(standardized(build, grouped, (2,), node.get("epsilon", 1e-5)), shape)
     scale, shift = build.weights(node.input(1), "scale"), build.weights(node.input(2), "bias")
-    if scale.size == groups:  # opset 18 has one for each group
-        scale, shift = (np.repeat(array, int(shape[1]) // groups) for array in (scale, shift))  # pyright: ignore
     build.emit("affine", [normal], node.output, {"scale": scale, "shift": shift})
 
 

@@ -1,0 +1,235 @@
+"""Networks of several nodes: sizes that are computed, constants in odd places, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from featherweight.errors import OnnxError, UnsupportedError
+from featherweight.runtime import fusion, reference
+from featherweight.runtime.lowering import lower
+
+node = helper.make_node
+
+
+def check(nets: SimpleNamespace, made: onnx.ModelProto, batches: tuple[int, ...] = (1, 3)) -> Any:
+    """Hold a lowered and fused network against onnxruntime; returns it."""
+    graph = fusion.fuse(lower(made))
+    for batch in batches:
+        feeds = nets.feeds_for(made, free=batch)
+        expected = nets.by_onnxruntime(made, feeds)
+        got = reference.run(graph, feeds)
+        for value, array in zip(made.graph.output, expected, strict=True):
+            np.testing.assert_allclose(got[value.name], array, rtol=1e-4, atol=1e-5)
+    return graph
+
+
+def test_a_reshape_to_sizes_of_the_input(nets: SimpleNamespace) -> None:
+    """x.view(x.size(0), 2, x.size(1) // 2 * x.size(2)), as older exporters write it."""
+    constants = {"zero": np.int64(0), "one": np.int64(1), "two": np.asarray([2]), "axis": np.asarray([0])}
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["n"]),
+        node("Gather", ["shape", "one"], ["c"]),
+        node("Slice", ["shape", "two", "three"], ["h"]),
+        node("Div", ["c", "scalar"], ["half"]),
+        node("Unsqueeze", ["n", "axis"], ["n1"]),
+        node("Unsqueeze", ["half", "axis"], ["half1"]),
+        node("Mul", ["half1", "h"], ["rest"]),
+        node("Concat", ["n1", "two", "rest"], ["target"], axis=0),
+        node("Reshape", ["x", "target"], ["y"]),
+    ]
+    constants |= {"three": np.asarray([3]), "scalar": np.int64(2)}
+    graph = check(nets, nets.model(nodes, {"x": ("n", 6, 5)}, ["y"], constants))
+    assert [operation.op for operation in graph.operations] == ["reshape"]
+
+
+def test_windows_of_a_free_batch(nets: SimpleNamespace) -> None:
+    """(N, 4, 4, C) into windows (4 N, 2, 2, C) and back: N is not where it was."""
+    nodes = [
+        node("Shape", ["x"], ["n"], start=0, end=1),
+        node("Concat", ["n", "split"], ["into"], axis=0),
+        node("Reshape", ["x", "into"], ["cut"]),
+        node("Transpose", ["cut"], ["moved"], perm=[0, 1, 3, 2, 4, 5]),
+        node("Mul", ["n", "four"], ["count"]),
+        node("Concat", ["count", "window"], ["shape"], axis=0),
+        node("Reshape", ["moved", "shape"], ["windows"]),
+        node("Softmax", ["windows"], ["weighed"]),
+        node("Shape", ["weighed"], ["m"], start=0, end=1),
+        node("Div", ["m", "four"], ["images"]),
+        node("Concat", ["images", "split"], ["back"], axis=0),
+        node("Reshape", ["weighed", "back"], ["y"]),
+    ]
+    constants = {
+        "split": np.asarray([2, 2, 2, 2, 3]),
+        "four": np.asarray([4]),
+        "window": np.asarray([2, 2, 3]),
+    }
+    check(nets, nets.model(nodes, {"x": ("n", 4, 4, 3)}, ["y"], constants))
+
+
+def test_a_class_token_before_a_free_batch(nets: SimpleNamespace) -> None:
+    nodes = [
+        node("Shape", ["x"], ["n"], start=0, end=1),
+        node("Concat", ["n", "one", "one_four"], ["shape"], axis=0),
+        node("Expand", ["token", "shape"], ["tokens"]),
+        node("Concat", ["tokens", "x"], ["y"], axis=1),
+    ]
+    token = np.float32([[[1, 2, 3, 4]]])
+    constants = {"one": np.asarray([1]), "one_four": np.asarray([4]), "token": token}
+    check(nets, nets.model(nodes, {"x": ("n", 5, 4)}, ["y"], constants))
+
+
+def test_outputs_keep_their_names(nets: SimpleNamespace) -> None:
+    """An output that is an input, one that is another output, and one that is reshaped to what it was."""
+    nodes = [
+        node("Relu", ["x"], ["y"]),
+        node("Identity", ["y"], ["again"]),
+        node("Identity", ["x"], ["same"]),
+        node("Reshape", ["y", "shape"], ["reshaped"]),
+    ]
+    outputs = ["y", "again", "same", "reshaped"]
+    graph = check(nets, nets.model(nodes, {"x": ("n", 3)}, outputs, {"shape": np.asarray([0, 3])}))
+    assert graph.outputs == tuple(outputs)
+
+
+def test_batch_norm_is_folded(nets: SimpleNamespace) -> None:
+    source = np.random.default_rng(0)
+    norm = {name: np.float32(source.uniform(0.5, 2, 4)) for name in ("scale", "bias", "mean", "variance")}
+    weight = source.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["a", *norm], ["b"]),
+        node("Relu", ["b"], ["y"]),
+    ]
+    graph = check(nets, nets.model(nodes, {"x": ("n", 3, 5, 5)}, ["y"], {"w": weight, **norm}))
+    assert [operation.op for operation in graph.operations] == ["conv"]
+
+
+def test_everything_unsupported_is_listed_at_once(nets: SimpleNamespace) -> None:
+    nodes = [
+        node("Relu", ["x"], ["a"]),
+        node("CumSum", ["a", "axis"], ["b"], name="first"),
+        node("Relu", ["b"], ["c"], name="fine"),
+        node("Sign", ["c"], ["d"], name="second"),
+        node("Pow", ["a", "exponent"], ["e"], name="third"),
+        node("Add", ["d", "e"], ["y"], name="last"),
+    ]
+    made = nets.model(nodes, {"x": (2, 3)}, ["y"], {"axis": np.int64(1), "exponent": np.float32(0.3)})
+    with pytest.raises(UnsupportedError) as caught:
+        lower(made)
+    text = str(caught.value)
+    assert "3 of its nodes" in text
+    for expected in ("CumSum (first)", "Sign (second)", "Pow (third): its exponent is 0.3"):
+        assert expected in text
+    assert "fine" not in text
+    assert "last" not in text
+
+
+def test_what_no_output_needs_is_not_asked_for(nets: SimpleNamespace) -> None:
+    nodes = [node("CumSum", ["x", "axis"], ["unused"]), node("Relu", ["x"], ["y"])]
+    check(nets, nets.model(nodes, {"x": (2, 3)}, ["y"], {"axis": np.int64(1)}))
+
+
+def test_an_embedding_is_named_as_such() -> None:
+    made = helper.make_model(
+        helper.make_graph(
+            [node("Gather", ["table", "x"], ["y"], name="embed")],
+            "test",
+            [helper.make_tensor_value_info("x", TensorProto.INT64, ["n", 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 3])],
+            [onnx.numpy_helper.from_array(np.ones((9, 3), np.float32), "table")],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+    )
+    with pytest.raises(UnsupportedError, match="embed.*an embedding"):
+        lower(made)
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", b"\x08\x07", b"PK\x03\x04" + bytes(100)])
+def test_broken_files(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(OnnxError, match="broken.onnx"):
+        lower(path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(OnnxError, match="no such file"):
+        lower(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("cut", [40, 90, 200])
+def test_files_cut_off_or_flipped_give_our_errors(nets: SimpleNamespace, cut: int) -> None:
+    made = nets.model(
+        [node("Conv", ["x", "w"], ["y"])],
+        {"x": (1, 3, 5, 5)},
+        ["y"],
+        {"w": np.ones((4, 3, 3, 3), np.float32)},
+    )
+    data = made.SerializeToString()
+    with pytest.raises((OnnxError, UnsupportedError)):
+        lower(data[:-cut])
+    source = np.random.default_rng(cut)
+    for _ in range(30):
+        broken = bytearray(data)
+        broken[source.integers(len(broken))] ^= 1 << source.integers(8)
+        try:
+            lower(bytes(broken))
+        except (OnnxError, UnsupportedError):
+            continue
+
+
+def test_training_batch_norm_is_refused(nets: SimpleNamespace) -> None:
+    nodes = [
+        node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y", "m", "v"], training_mode=1, name="bn")
+    ]
+    made = nets.model(nodes, {"x": (2, 3, 4, 4)}, ["y"], {"s": np.ones(3, np.float32)})
+    with pytest.raises(UnsupportedError, match=r"\(bn\): it is exported as training"):
+        lower(made)
+
+
+def with_external(nets: SimpleNamespace, location: str) -> onnx.ModelProto:
+    made = nets.model(
+        [node("Gemm", ["x", "w"], ["y"])], {"x": ("n", 64)}, ["y"], {"w": np.eye(64, dtype=np.float32)}
+    )
+    onnx.external_data_helper.convert_model_to_external_data(made, location=location, size_threshold=0)
+    return made
+
+
+def test_external_data_inside_the_folder_is_read(nets: SimpleNamespace, tmp_path: Path) -> None:
+    onnx.save(with_external(nets, "weights.bin"), tmp_path / "big.onnx")
+    assert (tmp_path / "weights.bin").exists()
+    graph = lower(tmp_path / "big.onnx")
+    x = np.float32(np.random.default_rng(0).standard_normal((2, 64)))
+    np.testing.assert_allclose(reference.run(graph, {"x": x})["y"], x)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "none.bin", ""])
+def test_external_data_elsewhere_is_refused(nets: SimpleNamespace, tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(64 * 64 * 4))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    onnx.save(with_external(nets, "weights.bin"), folder / "big.onnx")
+    made = onnx.load(folder / "big.onnx", load_external_data=False)
+    for entry in made.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = location
+    (folder / "big.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(OnnxError, match="must be a file in the folder"):
+        lower(folder / "big.onnx")
+    with pytest.raises(OnnxError, match="another file"):
+        lower(made)
+
+
+def test_lowering_changes_no_model_that_was_given(nets: SimpleNamespace) -> None:
+    made = nets.model([node("Relu", ["x"], ["y"])], {"x": (2, 3)}, ["y"])
+    before = made.SerializeToString()
+    lower(made)
+    assert made.SerializeToString() == before
