@@ -19,6 +19,7 @@
 //   a < b, a == b                          a Mask: false where either is not a number
 //   select(mask, a, b)                     a where the mask is set, else b
 //   shift_lanes(v, shift, bits, other)     lane l: v's lane l + shift where bit l is set, else other's lane l
+//   in_register(v)                         v, which the compiler does not load again for each use
 //   sum(v)                                 of all lanes
 //   prefetch(p)                            into the first cache
 #pragma once

@@ -55,6 +55,7 @@ struct DensePacker {
     AlignedVector<std::int32_t> offsets;
     for (int channel = 0; channel < packed.group_channels; ++channel)
       for (int tap = 0; tap < packed.taps; ++tap) offsets.push_back(offset_of(packed.problem, channel, tap));
+    offsets.resize(offsets.size() + kOffsetsAhead);
     packed.offsets = Array<std::int32_t>(std::move(offsets));
   }
 

@@ -31,6 +31,9 @@ struct DenseBlock {
   std::int64_t in_offset = 0;  // of the group's first input channel, in floats
 };
 
+// Kernels read so many offsets ahead: their list is longer by as many, which are never used.
+constexpr int kOffsetsAhead = 2;
+
 struct PackedDenseConv {
   ConvProblem problem;
   Blocks blocks;  // as they are, none is 0

@@ -21,13 +21,16 @@ void dense_piece(const PieceWork& given, const DensePanel& panel) noexcept {
   FW_UNROLL for (int m = 0; m < M; ++m)
     FW_UNROLL for (int i = 0; i < R; ++i) FW_UNROLL for (int j = 0; j < C; ++j) sums[m][i][j] = broadcast(0.0f);
   const float* weights = panel.weights;
+  std::ptrdiff_t offset = panel.offsets[0], next = panel.offsets[1];  // read ahead, as sparse.inl says
   for (std::int64_t column = 0; column < panel.columns; ++column, weights += M) {
-    const float* in = work.in + panel.offsets[column];
+    const float* in = work.in + offset;
+    offset = next;
+    next = panel.offsets[column + kOffsetsAhead];
     Vec weight[M];
     FW_UNROLL for (int m = 0; m < M; ++m) weight[m] = broadcast(weights[m]);
     FW_UNROLL for (int i = 0; i < R; ++i)
       FW_UNROLL for (int j = 0; j < C; ++j) {
-        const Vec x = load(in + i * work.in_steps.row + j * step);
+        const Vec x = in_register(load(in + i * work.in_steps.row + j * step));
         FW_UNROLL for (int m = 0; m < M; ++m) sums[m][i][j] = fma(weight[m], x, sums[m][i][j]);
       }
   }

@@ -21,6 +21,7 @@ PackedDepthwiseConv pack_depthwise_conv(const DenseWeights& weights, const ConvP
     }
     rows.push_back({row, static_cast<std::int32_t>(static_cast<std::int64_t>(entries.size()) - first_entry.back())});
   }
+  entries.resize(entries.size() + kEntriesAhead);
   packed.rows = Array<SparseRow>(std::move(rows));
   packed.first_entry = Array<std::int64_t>(std::move(first_entry));
   packed.entries = Array<SparseEntry>(std::move(entries));

@@ -95,6 +95,7 @@ struct Packer {
         run.last_row = static_cast<std::int64_t>(rows.size());
         runs.push_back(run);
       }
+    entries.resize(entries.size() + kEntriesAhead);
     packed.runs = Array<SparseRun>(std::move(runs));
     packed.rows = Array<SparseRow>(std::move(rows));
     packed.entries = Array<SparseEntry>(std::move(entries));

@@ -36,6 +36,9 @@ struct SparseRun {
   std::int64_t first_row = 0, last_row = 0, first_entry = 0;
 };
 
+// Kernels read offsets so many entries ahead: the stream ends with as many that are never used.
+constexpr int kEntriesAhead = 3;
+
 struct PackedSparseConv {
   ConvProblem problem;
   Blocks blocks;  // as they are, none is 0

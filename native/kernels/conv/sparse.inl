@@ -12,12 +12,29 @@ struct SparseRows {
   const SparseEntry* entries = nullptr;
 };
 
+// Offsets of the next nonzeros, read before they are needed: the processor starts loads about in their order, so an
+// address that waits for a load of its own would hold up all that follow. Rows follow each other in the stream.
+struct Ahead {
+  static_assert(kEntriesAhead == 3, "as many as there are members");
+  std::ptrdiff_t first, second, third;
+
+  FW_INLINE explicit Ahead(const SparseEntry* entry) noexcept
+      : first(entry[0].offset), second(entry[1].offset), third(entry[2].offset) {}
+  FW_INLINE std::ptrdiff_t next(const SparseEntry* entry) noexcept {
+    const std::ptrdiff_t offset = first;
+    first = second;
+    second = third;
+    third = entry[kEntriesAhead].offset;
+    return offset;
+  }
+};
+
 // sums += weight * positions, for one nonzero. S is the stride if it is known, else 0.
 template <int R, int C, int S>
-FW_INLINE void add_entry(Sums<R, C>& sums, const SparseEntry& entry, const PieceWork& work) noexcept {
+FW_INLINE void add_entry(Sums<R, C>& sums, const SparseEntry* entry, Ahead& ahead, const PieceWork& work) noexcept {
   const std::ptrdiff_t column = S != 0 ? std::ptrdiff_t{S} * Vec::kLanes : work.in_steps.column;
-  const Vec weight = broadcast(entry.weight);
-  const float* in = work.in + entry.offset;
+  const Vec weight = broadcast(entry->weight);
+  const float* in = work.in + ahead.next(entry);
   FW_UNROLL for (int i = 0; i < R; ++i)
     FW_UNROLL for (int j = 0; j < C; ++j)
       sums.at[i][j] = fma(weight, load(in + i * work.in_steps.row + j * column), sums.at[i][j]);
@@ -32,15 +49,16 @@ void sparse_piece(const PieceWork& given, const SparseRows& rows) noexcept {
   constexpr int kTurns = turns_of(R * C);
   const PieceWork work = given;
   const SparseEntry* entry = rows.entries;
+  Ahead ahead(entry);
   for (const SparseRow* row = rows.first; row != rows.last; ++row) {
     Sums<R, C> sums[kTurns];
     resume(sums[0], work, row->channel);
     FW_UNROLL for (int turn = 1; turn < kTurns; ++turn) clear(sums[turn]);
     const SparseEntry* const end = entry + row->entries;
     for (; end - entry >= kTurns; entry += kTurns)
-      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn) add_entry<R, C, S>(sums[turn], entry[turn], work);
+      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn) add_entry<R, C, S>(sums[turn], entry + turn, ahead, work);
     if constexpr (kTurns > 1) {
-      for (; entry != end; ++entry) add_entry<R, C, S>(sums[0], *entry, work);
+      for (; entry != end; ++entry) add_entry<R, C, S>(sums[0], entry, ahead, work);
       FW_UNROLL for (int turn = 1; turn < kTurns; ++turn)
         FW_UNROLL for (int i = 0; i < R; ++i)
           FW_UNROLL for (int j = 0; j < C; ++j) sums[0].at[i][j] = sums[0].at[i][j] + sums[turn].at[i][j];

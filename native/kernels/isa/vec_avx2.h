@@ -53,6 +53,12 @@ FW_INLINE Vec shift_lanes(Vec v, int shift, std::uint32_t bits, Vec other) noexc
   const __m256i from = _mm256_add_epi32(lane_numbers(), _mm256_set1_epi32(shift));
   return {_mm256_blendv_ps(other.raw, _mm256_permutevar8x32_ps(v.raw, from), chosen)};
 }
+FW_INLINE Vec in_register(Vec v) noexcept {
+#if defined(__GNUC__)
+  __asm__("" : "+x"(v.raw));
+#endif
+  return v;
+}
 FW_INLINE float sum(Vec v) noexcept {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v.raw), _mm256_extractf128_ps(v.raw, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

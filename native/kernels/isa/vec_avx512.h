@@ -45,6 +45,12 @@ FW_INLINE Vec shift_lanes(Vec v, int shift, std::uint32_t bits, Vec other) noexc
   const __m512i from = _mm512_add_epi32(iota, _mm512_set1_epi32(shift));
   return {_mm512_mask_permutexvar_ps(other.raw, static_cast<__mmask16>(bits), from, v.raw)};
 }
+FW_INLINE Vec in_register(Vec v) noexcept {
+#if defined(__GNUC__)
+  __asm__("" : "+v"(v.raw));
+#endif
+  return v;
+}
 FW_INLINE float sum(Vec v) noexcept { return _mm512_reduce_add_ps(v.raw); }
 FW_INLINE void prefetch(const void* p) noexcept { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 

@@ -58,6 +58,12 @@ FW_INLINE Vec shift_lanes(Vec v, int shift, std::uint32_t bits, Vec other) noexc
     if (((bits >> lane) & 1u) != 0) to[lane] = from[lane + shift];
   return load(to);
 }
+FW_INLINE Vec in_register(Vec v) noexcept {
+#if defined(__GNUC__)
+  __asm__("" : "+w"(v.raw));
+#endif
+  return v;
+}
 FW_INLINE float sum(Vec v) noexcept { return vaddvq_f32(v.raw); }
 FW_INLINE void prefetch(const void* p) noexcept {
 #if defined(__GNUC__)

@@ -63,9 +63,11 @@ FW_INLINE void store_first(float* p, Vec v, int n) noexcept {
 #endif
 
 FW_INLINE Vec broadcast(float x) noexcept {
-  Vec v{};
-  FW_LANES v.raw[lane] = x;
-  return v;
+#if defined(__GNUC__)
+  return Vec{decltype(Vec::raw){x, x, x, x}};
+#else
+  return Vec{{x, x, x, x}};
+#endif
 }
 FW_INLINE Vec operator+(Vec a, Vec b) noexcept { FW_BY_LANE(Vec, a.raw + b.raw, a.raw[lane] + b.raw[lane]); }
 FW_INLINE Vec operator-(Vec a, Vec b) noexcept { FW_BY_LANE(Vec, a.raw - b.raw, a.raw[lane] - b.raw[lane]); }
@@ -112,6 +114,7 @@ FW_INLINE Vec shift_lanes(Vec v, int shift, std::uint32_t bits, Vec other) noexc
   FW_LANES if (((bits >> lane) & 1u) != 0) other.raw[lane] = from[lane + shift];
   return other;
 }
+FW_INLINE Vec in_register(Vec v) noexcept { return v; }
 FW_INLINE float sum(Vec v) noexcept { return (v.raw[0] + v.raw[2]) + (v.raw[1] + v.raw[3]); }
 FW_INLINE void prefetch(const void* p) noexcept {
 #if defined(__GNUC__)
