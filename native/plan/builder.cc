@@ -81,8 +81,8 @@ std::vector<double> Builder::work_of_operations() const {
     if (out.size() == 4) each = kTouchedVector * static_cast<double>(out[1]);
     if (const auto* conv = std::get_if<ConvAttributes>(&operation.attributes)) {
       const Constant& weight = constant(operation.weight);
-      each += conv->kernel == KernelChoice::kDense ? kDenseFma * static_cast<double>(weight.elements())
-                                                   : kSparseFma * static_cast<double>(weight.nonzeros());
+      each += is_sparse(conv->kernel, weight) ? kSparseFma * static_cast<double>(weight.nonzeros())
+                                              : kDenseFma * static_cast<double>(weight.elements());
     }
     if (const auto* pool = std::get_if<PoolAttributes>(&operation.attributes))
       each += kTouchedVector * static_cast<double>(out[1]) * pool->window.kernel[0] * pool->window.kernel[1];

@@ -127,6 +127,14 @@ class Builder {
   std::size_t current_ = 0;  // operation
 };
 
+// Whether a layer with this weight runs on a kernel that skips zeros.
+inline bool is_sparse(KernelChoice kernel, const Constant& weight) noexcept {
+  constexpr double kFrom = 0.6;  // of zeros
+  const auto zeros = static_cast<double>(weight.elements() - weight.nonzeros());
+  return kernel == KernelChoice::kSparse ||
+         (kernel == KernelChoice::kAuto && zeros >= kFrom * static_cast<double>(weight.elements()));
+}
+
 // One a layout: adds the steps of an operation.
 Status lower_plain(Builder& builder, const Operation& operation);
 Status lower_lanes(Builder& builder, const Operation& operation);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/linear/dense.h"
+#include "kernels/linear/sparse.h"
 #include "plan/builder.h"
 
 namespace featherweight {
@@ -39,18 +40,24 @@ void add_plain(Builder& b, const Operation& o, const Product& p, BufferId x, Buf
   b.bind(step.args.out, b.make_plain(o.output));
 }
 
+struct Operands {
+  BufferId x = kNone, residual = kNone;
+  std::int64_t weights = 0;  // that are multiplied
+};
+
 template <class Packed>
-void add_packed(Builder& b, const Operation& o, const Product& p, BufferId x, BufferId residual,
-                KernelStep<Linear<Packed>>& step, std::shared_ptr<Packed> packed) {
+void add_packed(Builder& b, const Operation& o, const Product& p, Operands operands, KernelStep<Linear<Packed>>& step,
+                std::shared_ptr<Packed> packed) {
   step.args.packed = packed.get();
   step.owned = std::move(packed);
   step.args.batch = p.batch;
   step.args.bias = b.dense(o.bias);
   step.args.activation = o.activation;
-  b.bind(step.args.in, x);
-  if (residual != kNone) b.bind(step.args.residual, residual);
+  b.bind(step.args.in, operands.x);
+  if (operands.residual != kNone) b.bind(step.args.residual, operands.residual);
   b.bind(step.args.out, b.make_plain(o.output));
   step.info.macs = p.batch * p.inputs * p.outputs;
+  step.info.macs_done = p.batch * operands.weights;
 }
 
 }  // namespace
@@ -61,16 +68,23 @@ Status lower_linear(Builder& b, const Operation& o) {
   const BufferId x = b.plain(o.inputs[0]);
   const BufferId residual = o.inputs.size() == 2 ? b.plain(o.inputs[1]) : kNone;
   const int rows = static_cast<int>(p.outputs), columns = static_cast<int>(p.inputs);
-  const double macs = static_cast<double>(p.batch) * static_cast<double>(weight.elements());
   if (b.options().force_plain || p.inputs == 0) {
     add_plain(b, o, p, x, residual);
     return {};
   }
-  const AlignedVector<float> dense = weight.dense();
-  auto packed = std::make_shared<PackedDenseLinear>(pack_dense_linear({dense.data(), rows, columns}, b.kernels().lanes));
-  auto& step = b.add(b.kernels().dense_linear, "dense_linear", kDenseMac * macs);
-  add_packed(b, o, p, x, residual, step, std::move(packed));
-  step.info.macs_done = step.info.macs;
+  const double batch = static_cast<double>(p.batch);
+  if (!is_sparse(p.kernel, weight)) {
+    const AlignedVector<float> dense = weight.dense();
+    auto packed = std::make_shared<PackedDenseLinear>(pack_dense_linear({dense.data(), rows, columns}, b.kernels().lanes));
+    auto& step = b.add(b.kernels().dense_linear, "dense_linear", kDenseMac * batch * static_cast<double>(weight.elements()));
+    add_packed(b, o, p, {x, residual, weight.elements()}, step, std::move(packed));
+    return {};
+  }
+  auto packed = std::make_shared<PackedSparseLinear>(pack_sparse_linear(weight.sparse(p.inputs).view(), b.kernels().lanes, p.batch));
+  auto& step = b.add(b.kernels().sparse_linear, "sparse_linear", kSparseMac * batch * static_cast<double>(weight.nonzeros()));
+  const std::int64_t scratch = sparse_linear_scratch(*packed, step.info.parts);
+  add_packed(b, o, p, {x, residual, weight.nonzeros()}, step, std::move(packed));
+  if (scratch > 0) b.bind(step.args.scratch, b.make_scratch(scratch * std::int64_t{sizeof(float)}));
   return {};
 }
 
