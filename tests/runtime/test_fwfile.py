@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,11 @@ def sparse_weight(shape: tuple[int, int], density: float, seed: int = 0) -> np.n
 @given(st.integers(1, 40), st.integers(1, 700), st.floats(0, 1), st.integers(0, 100))
 def test_there_and_back(rows: int, columns: int, density: float, seed: int) -> None:
     before = linear(sparse_weight((rows, columns), density, seed), np.ones(rows, np.float32))
-    path = Path("/tmp") / f"fw-test-{rows}-{columns}-{seed}.fw"
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.fw"
         report = fwfile.write(path, before)
         after = fwfile.read(path)
         assert path.stat().st_size == report.file_bytes == len(fwfile.to_bytes(before))
-    finally:
-        path.unlink(missing_ok=True)
     assert to_json(after) == to_json(before)
     for name, constant in before.constants.items():
         np.testing.assert_array_equal(after.constants[name].array, constant.array)

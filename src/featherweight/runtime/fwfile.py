@@ -32,7 +32,7 @@ from featherweight.artifact.errors import (
 from featherweight.artifact.reader import limit_of, opened
 from featherweight.errors import GraphError
 from featherweight.runtime import graph_json
-from featherweight.runtime.graph import Constant, Graph
+from featherweight.runtime.graph import Constant, Graph, infer_dtypes, infer_shapes
 
 FORMAT, VERSION, GRAPH = "featherweight.fw", "1", "featherweight.graph"
 SPARSE_FROM = 0.5  # sparsity from which a constant of two dimensions and more is stored sparse
@@ -170,9 +170,13 @@ def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Graph
     if tensors:
         raise ManifestError(f"{where}: tensors {sorted(tensors)[:8]} belong to no constant.")
     try:
-        return graph_json.from_json(table, arrays, where)
+        graph = graph_json.from_json(table, arrays, where)
+        infer_shapes(graph)
+        infer_dtypes(graph)
     except GraphError as error:
-        raise ManifestError(str(error)) from error
+        words = str(error)
+        raise ManifestError(words if words.startswith(where) else f"{where}: {words}") from error
+    return graph
 
 
 def _graph_table(header: Header, where: str) -> dict[str, Any]:
