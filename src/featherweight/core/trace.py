@@ -106,25 +106,35 @@ def trace(model: nn.Module, example_inputs: Example) -> Graph:
     """
     args, kwargs = as_arguments(example_inputs)
     with evaluating(model):
-        _run(model, args, kwargs)
-        try:
-            with _quiet():
-                program = torch.export.export(model, args, kwargs, strict=False)
-                inline_regions(program)
-        except Exception as error:  # torch.export raises a dozen types
-            raise TraceError(
-                f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}. "
-                f"torch.export.export(model.eval(), example_inputs, strict=False) shows all of it."
-            ) from error
+        program = _exported(model, args, kwargs)
+        if _replaces_buffers(program):  # some networks make them at their first forward
+            _run(model, args, kwargs)
+            program = _exported(model, args, kwargs)
     return read_program(program)
 
 
-def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Run the network once, as users do before they trace: some make buffers at their first forward.
+def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    try:
+        with _quiet():
+            program = torch.export.export(model, args, kwargs, strict=False)
+            inline_regions(program)
+    except Exception as error:  # torch.export raises a dozen types
+        _run(model, args, kwargs)
+        raise TraceError(
+            f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}. "
+            f"torch.export.export(model.eval(), example_inputs, strict=False) shows all of it."
+        ) from error
+    return program
 
-    Raises:
-        TraceError: it fails on these inputs; it is not the tracing that does.
-    """
+
+def _replaces_buffers(program: ExportedProgram) -> bool:
+    """Whether the program ends with new values for buffers, which were attributes that the forward set."""
+    copies = [node for node in program.graph.nodes if str(node.target) == "aten.copy_.default"]
+    return any(node.args[0].op == "placeholder" for node in copies)
+
+
+def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run the network; raises TraceError if it fails on these inputs: not the tracing does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
