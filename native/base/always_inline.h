@@ -6,6 +6,8 @@
 
 #if defined(_MSC_VER)
 #define FW_INLINE __forceinline
+#define FW_NO_INLINE __declspec(noinline)
 #else
 #define FW_INLINE inline __attribute__((always_inline))
+#define FW_NO_INLINE __attribute__((noinline))
 #endif

@@ -113,8 +113,8 @@ FW_INLINE void with_kind(ActivationKind kind, Body body) noexcept {
 #undef FW_KIND
 }
 
-// data[0 .. vectors * L), aligned, becomes act of itself.
-inline void activate_row(const Activation& activation, float* data, std::ptrdiff_t vectors) noexcept {
+// data[0 .. vectors * L), aligned, becomes act of itself. One copy of its many loops is enough.
+FW_NO_INLINE inline void activate_row(const Activation& activation, float* data, std::ptrdiff_t vectors) noexcept {
   const Vec a = broadcast(activation.a), b = broadcast(activation.b);
   with_kind(activation.kind, [&](auto kind) noexcept {
     for (std::ptrdiff_t i = 0; i < vectors * Vec::kLanes; i += Vec::kLanes)

@@ -31,6 +31,13 @@ void pack_tokens(const SparseWeights& weights, PackedSparseLinear* packed) {
   Blocks blocks;
   blocks.positions = packed->tile;
   packed->conv = pack_sparse_conv(weights, problem, blocks);
+  // The first block of channels has all rows of a strip, in some order.
+  AlignedVector<std::int32_t> strips{0};
+  for (int strip = 0; strip < packed->conv.strips; ++strip) {
+    const SparseRun& run = packed->conv.runs.data[strip];
+    strips.push_back(strips.back() + static_cast<std::int32_t>(run.last_row - run.first_row));
+  }
+  packed->strips = Array<std::int32_t>(std::move(strips));
 }
 
 void pack_rows(const SparseWeights& weights, PackedSparseLinear* packed) {
@@ -54,7 +61,7 @@ PackedSparseLinear pack_sparse_linear(const SparseWeights& weights, int lanes, s
   packed.lanes = lanes;
   packed.outputs = weights.rows;
   packed.inputs = weights.width;
-  packed.tile = batch < lanes ? 0 : tile_for((batch + lanes - 1) / lanes);
+  packed.tile = batch < 2 ? 0 : tile_for((batch + lanes - 1) / lanes);
   if (packed.tile > 0) {
     pack_tokens(weights, &packed);
   } else {

@@ -1,10 +1,10 @@
 // Sparse linear layers: out (B, M) = act(in (B, K) * weight (M, K) transposed + bias + residual).
 //
-// A small batch goes row by row over the nonzeros, [value][column], each read once: what limits it is memory.
+// A single row goes over the nonzeros, (value, column).
 //
-// From a vector of tokens on, tokens are in lanes: `tile` vectors of them are transposed, go through a sparse 1x1
-// convolution (conv/sparse.h) as a picture of one row, and are transposed back. Parts share these blocks of tokens, so
-// that nobody waits for another's transposition.
+// Several are tokens in lanes: `tile` vectors of tokens are transposed, go through a sparse 1x1 convolution
+// (conv/sparse.h) as a picture of one row, and are transposed back. Parts share pairs of such a block and a strip of
+// outputs; two that share a block both transpose it, so that neither waits for the other.
 #pragma once
 
 #include "kernels/array.h"
@@ -24,7 +24,10 @@ struct PackedSparseLinear {
   Array<std::int32_t> wide_columns;
   Array<std::int64_t> starts;  // M + 1 of them
 
-  PackedSparseConv conv;  // of a block of tokens: (1, K, 1, tile * L) to (1, M, 1, tile * L)
+  // Of a block of tokens: (1, K, 1, tile * L) to (1, M, 1, tile * L). Its strip i has the outputs
+  // strips[i] .. strips[i+1]-1.
+  PackedSparseConv conv;
+  Array<std::int32_t> strips;
 };
 
 // For batches of about this size (any other is right, too); lanes: of the kernels that will run it.

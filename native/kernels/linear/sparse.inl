@@ -81,13 +81,16 @@ inline void enter_tokens(const SparseLinear& op, const TokenBlock& block) noexce
   }
 }
 
-inline void leave_tokens(const SparseLinear& op, const LinearOutput& to, const TokenBlock& block) noexcept {
+// And back, for the outputs of a range.
+inline void leave_tokens(const SparseLinear& op, const LinearOutput& to, const TokenBlock& block,
+                         Range outputs) noexcept {
   const LaneShape& s = op.packed->conv.problem.out;
   for (int vector = 0; vector < s.tile_w; ++vector) {
     const int tokens = tokens_of_vector(block, vector);
     const std::int64_t first = block.first + std::int64_t{vector} * Vec::kLanes;
-    for (int m = 0; m < op.packed->outputs && tokens > 0; m += Vec::kLanes) {
-      const int width = at_most(Vec::kLanes, op.packed->outputs - m);
+    for (std::int64_t m = outputs.first; m < outputs.last && tokens > 0; m += Vec::kLanes) {
+      const std::int64_t left = outputs.last - m;
+      const int width = left < Vec::kLanes ? static_cast<int>(left) : Vec::kLanes;
       const float* from = block.out + m * s.channel_stride() + std::ptrdiff_t{vector} * Vec::kLanes;
       Vec rows[Vec::kLanes];
       FW_UNROLL for (int i = 0; i < Vec::kLanes; ++i)
@@ -99,22 +102,35 @@ inline void leave_tokens(const SparseLinear& op, const LinearOutput& to, const T
   }
 }
 
+// Strips first .. last-1 of outputs for one block of tokens.
+inline void sparse_block(const SparseLinear& op, const LinearOutput& to, const TokenBlock& block,
+                         Range strips) noexcept {
+  const PackedSparseConv& conv = op.packed->conv;
+  SparseConv product;
+  product.packed = &conv;
+  product.in = block.in;
+  product.out = block.out;
+  const Ending ending = ending_of(product.epilogue, conv.pieces.flat);
+  enter_tokens(op, block);
+  for (std::int64_t piece = 0; piece < static_cast<std::int64_t>(conv.pieces.list.size); ++piece)
+    sparse_strips(product, ending, piece, strips);
+  leave_tokens(op, to, block, {op.packed->strips.data[strips.first], op.packed->strips.data[strips.last]});
+}
+
+// Parts share (block of tokens, strip), in this order.
 inline void sparse_tokens(const SparseLinear& op, Part part) noexcept {
   const PackedSparseConv& conv = op.packed->conv;
   const LinearOutput to = output_of(op);
   const std::int64_t tokens = std::int64_t{op.packed->tile} * Vec::kLanes;
-  const Range blocks = share((op.batch + tokens - 1) / tokens, part);
   float* const scratch = op.scratch + part.index * (conv.problem.in.size() + conv.problem.out.size());
-  for (std::int64_t i = blocks.first; i < blocks.last; ++i) {
-    const std::int64_t left = op.batch - i * tokens;
-    const TokenBlock block{i * tokens, left < tokens ? left : tokens, scratch, scratch + conv.problem.in.size()};
-    enter_tokens(op, block);
-    SparseConv product;
-    product.packed = &conv;
-    product.in = block.in;
-    product.out = block.out;
-    sparse_conv(product, Part{});
-    leave_tokens(op, to, block);
+  const Range tasks = share((op.batch + tokens - 1) / tokens * conv.strips, part);
+  for (std::int64_t task = tasks.first; task < tasks.last;) {
+    const std::int64_t first = task / conv.strips * tokens, strip = task % conv.strips;
+    const std::int64_t wanted = strip + tasks.last - task, end = wanted < conv.strips ? wanted : conv.strips;
+    const std::int64_t left = op.batch - first;
+    const TokenBlock block{first, left < tokens ? left : tokens, scratch, scratch + conv.problem.in.size()};
+    sparse_block(op, to, block, {strip, end});
+    task += end - strip;
   }
 }
 
