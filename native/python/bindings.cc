@@ -4,6 +4,7 @@
 
 #include "base/cpu_features.h"
 #include "formats/gap.h"
+#include "python/session.h"
 
 namespace nb = nanobind;
 namespace fw = featherweight;
@@ -40,7 +41,7 @@ nb::dict cpu_features() {
 }  // namespace
 
 NB_MODULE(_native, module) {
-  module.doc() = "Native parts of featherweight: CPU features and the gap codec's decode loop.";
+  module.doc() = "Native parts of featherweight: CPU features, the gap codec's decode loop, and the sparse runtime.";
   module.def("cpu_features", &cpu_features, "What may be executed on this machine: name to flag.");
   // noconvert: a converted copy of `out` would be filled and thrown away.
   module.def("gap_positions", &gap_positions, nb::arg("gaps").noconvert(), nb::arg("elements"),
@@ -49,4 +50,5 @@ NB_MODULE(_native, module) {
   module.def("gap_scatter", &gap_scatter, nb::arg("gaps").noconvert(), nb::arg("values").noconvert(),
              nb::arg("width"), nb::arg("out").noconvert(),
              "Put values of width bytes at the decoded positions of out; returns a status, 0 is well formed.");
+  bind_session(module);
 }

@@ -1,0 +1,194 @@
+// The Python face of sessions: converts arguments, results and statuses, and does nothing else.
+#include "python/session.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "plan/session.h"
+
+namespace nb = nanobind;
+namespace fw = featherweight;
+
+namespace {
+
+using AnyArray = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+
+// Raised as _native.RuntimeFailure(code, text).
+struct Failure {
+  fw::Status status;
+};
+PyObject* failure_type = nullptr;
+
+void translate(const std::exception_ptr& error, void*) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Failure& failure) {
+    const nb::tuple arguments = nb::make_tuple(static_cast<int>(failure.status.code()), failure.status.text());
+    PyErr_SetObject(failure_type, arguments.ptr());
+  }
+}
+
+template <class T>
+T checked(fw::Result<T> result) {
+  if (!result.ok()) throw Failure{result.status()};
+  return std::move(result).value();
+}
+void checked(const fw::Status& status) {
+  if (!status.ok()) throw Failure{status};
+}
+
+nb::dlpack::dtype dlpack_type(fw::Dtype dtype) {
+  switch (dtype) {
+    case fw::Dtype::kInt64: return nb::dtype<std::int64_t>();
+    case fw::Dtype::kInt32: return nb::dtype<std::int32_t>();
+    case fw::Dtype::kUint8: return nb::dtype<std::uint8_t>();
+    case fw::Dtype::kBool: return nb::dtype<bool>();
+    default: return nb::dtype<float>();
+  }
+}
+
+nb::object sizes(const fw::Shape& shape) {
+  nb::list list;
+  for (const std::int64_t size : shape)
+    list.append(size == fw::kUnknown ? nb::object(nb::none()) : nb::object(nb::int_(size)));
+  return nb::tuple(list);
+}
+
+// Of arrays that a caller gave, while they live.
+struct Given {
+  std::vector<fw::Shape> shapes;
+  std::vector<const void*> pointers;
+};
+
+Given given(const fw::Model& model, const std::vector<AnyArray>& arrays) {
+  Given out;
+  const auto& inputs = model.graph().inputs;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    fw::Shape shape;
+    for (std::size_t axis = 0; axis < arrays[i].ndim(); ++axis) shape.push_back(static_cast<std::int64_t>(arrays[i].shape(axis)));
+    if (i < inputs.size() && arrays[i].dtype() != dlpack_type(inputs[i].dtype))
+      throw Failure{{fw::Code::kArgument, "input " + fw::quoted(inputs[i].name) + ": expected an array of " +
+                                              fw::info_of(inputs[i].dtype).name}};
+    out.shapes.push_back(std::move(shape));
+    out.pointers.push_back(arrays[i].data());
+  }
+  return out;
+}
+
+// An array that Python owns.
+struct Output {
+  explicit Output(const fw::ValueType& type)
+      : dtype(type.dtype), shape(type.shape.begin(), type.shape.end()),
+        bytes(std::make_unique<fw::AlignedVector<std::uint8_t>>(static_cast<std::size_t>(fw::count(type.shape)) *
+                                                                fw::info_of(type.dtype).bytes)) {}
+
+  nb::object array() && {
+    void* data = bytes->data();
+    const nb::capsule owner(bytes.get(), [](void* p) noexcept { delete static_cast<fw::AlignedVector<std::uint8_t>*>(p); });
+    (void)bytes.release();
+    return nb::cast(nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, dlpack_type(dtype)));
+  }
+
+  fw::Dtype dtype;
+  std::vector<std::size_t> shape;
+  std::unique_ptr<fw::AlignedVector<std::uint8_t>> bytes;
+};
+
+class Session {
+ public:
+  Session(const nb::object& source, int threads, const std::optional<std::string>& isa) {
+    const bool is_path = nb::isinstance<nb::str>(source);
+    const std::string path = is_path ? nb::cast<std::string>(source) : std::string();
+    const nb::bytes bytes = is_path ? nb::bytes("", 0) : nb::cast<nb::bytes>(source);
+    const fw::Bytes view{static_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+    const nb::gil_scoped_release release;
+    auto model = checked(is_path ? fw::Model::open_path(path.c_str()) : fw::Model::open_copy(view));
+    context_ = checked(fw::Context::create(std::move(model), {threads, isa.value_or(""), false, false}));
+  }
+
+  const char* isa() const { return context_->isa(); }
+  int threads() const { return context_->threads(); }
+
+  nb::list inputs() const {
+    nb::list list;
+    for (const fw::GraphInput& input : context_->model().graph().inputs)
+      list.append(nb::make_tuple(input.name, fw::info_of(input.dtype).name, sizes(input.shape)));
+    return list;
+  }
+  nb::list outputs() const {
+    nb::list list;
+    const fw::Model& model = context_->model();
+    for (std::size_t i = 0; i < model.graph().outputs.size(); ++i) {
+      const fw::OutputType& type = model.output_types()[i];
+      list.append(nb::make_tuple(model.graph().values[static_cast<std::size_t>(model.graph().outputs[i])],
+                                 fw::info_of(type.dtype).name, type.shape ? sizes(*type.shape) : nb::object(nb::none())));
+    }
+    return list;
+  }
+
+  nb::list run(const std::vector<AnyArray>& arrays) {
+    const Given in = given(context_->model(), arrays);
+    std::vector<Output> outputs;
+    {
+      const nb::gil_scoped_release release;
+      std::vector<void*> pointers;
+      for (const fw::ValueType& type : checked(context_->prepare(in.shapes))) {
+        outputs.emplace_back(type);
+        pointers.push_back(outputs.back().bytes->data());
+      }
+      checked(context_->run(in.shapes, in.pointers, pointers));
+    }
+    nb::list list;
+    for (Output& output : outputs) list.append(std::move(output).array());
+    return list;
+  }
+
+  nb::list profile(const std::vector<AnyArray>& arrays, int repeats) {
+    const Given in = given(context_->model(), arrays);
+    std::vector<fw::ProfileRow> rows;
+    {
+      const nb::gil_scoped_release release;
+      rows = checked(context_->profile(in.shapes, in.pointers, repeats));
+    }
+    nb::list list;
+    for (const fw::ProfileRow& row : rows)
+      list.append(nb::make_tuple(row.operation, row.kernel, row.milliseconds, row.macs, row.macs_done));
+    return list;
+  }
+
+  std::int64_t arena_bytes(const std::vector<AnyArray>& arrays) {
+    const Given in = given(context_->model(), arrays);
+    const nb::gil_scoped_release release;
+    return checked(context_->arena_bytes(in.shapes));
+  }
+
+ private:
+  std::unique_ptr<fw::Context> context_;
+};
+
+}  // namespace
+
+void bind_session(nb::module_& module) {
+  failure_type = PyErr_NewExceptionWithDoc("featherweight._native.RuntimeFailure",
+                                           "What the native engine refuses: (code, text).", nullptr, nullptr);
+  module.attr("RuntimeFailure") = nb::steal(failure_type);
+  nb::register_exception_translator(&translate);
+  nb::class_<Session>(module, "Session")
+      .def(nb::init<const nb::object&, int, const std::optional<std::string>&>(), nb::arg("source"), nb::arg("threads"),
+           nb::arg("isa") = nb::none(), "Open a path (str) or the bytes of a .fw file.")
+      .def_prop_ro("isa", &Session::isa)
+      .def_prop_ro("threads", &Session::threads)
+      .def("inputs", &Session::inputs, "Name, dtype and sizes of each input.")
+      .def("outputs", &Session::outputs, "Name, dtype and sizes of each output.")
+      .def("run", &Session::run, nb::arg("arrays"), "Run with arrays in C order; gives the outputs.")
+      .def("profile", &Session::profile, nb::arg("arrays"), nb::arg("repeats"),
+           "Operation, kernel, milliseconds, MACs and MACs done of each step.")
+      .def("arena_bytes", &Session::arena_bytes, nb::arg("arrays"), "How much memory values take for these shapes.");
+}
