@@ -36,8 +36,8 @@ class Engine(Protocol):
         """Return name, dtype and sizes of each input."""
         ...
 
-    def outputs(self) -> Sequence[tuple[str, str, Sequence[int | None]]]:
-        """Return name, dtype and sizes of each output."""
+    def outputs(self) -> Sequence[tuple[str, str, Sequence[int | None] | None]]:
+        """Return name, dtype and sizes of each output; None for sizes, or all sizes, that are not known."""
         ...
 
     def run(self, arrays: list[Array]) -> list[Array]:

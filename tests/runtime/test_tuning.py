@@ -1,0 +1,94 @@
+"""The choice of kernels, with milliseconds that the test makes up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherweight.runtime import tuning
+from featherweight.runtime.graph import Constant, Graph, Input, Operation
+from featherweight.runtime.tuning import Settings
+
+
+def network(*zeros: float) -> Graph:
+    """A chain of linear layers, each with so many zeros."""
+    operations: list[Operation] = []
+    constants: dict[str, Constant] = {}
+    for place, fraction in enumerate(zeros):
+        weight = np.ones((10, 10), np.float32)
+        weight.reshape(-1)[: round(100 * fraction)] = 0
+        constants[f"w{place}"] = Constant(weight)
+        inputs = (f"v{place}",) if place else ("x",)
+        layer = Operation("linear", f"l{place}", inputs, (f"v{place + 1}",), {}, {"weight": f"w{place}"})
+        operations.append(layer)
+    return Graph((Input("x", (1, 10)),), (f"v{len(zeros)}",), tuple(operations), constants)
+
+
+class FakeSession:
+    """Takes as long as ``cost`` says for each layer's attributes."""
+
+    made = 0
+
+    def __init__(self, graph: Graph, cost: Any) -> None:
+        FakeSession.made += 1
+        self.times = {layer.name: cost(layer) for layer in graph.operations}
+
+    def profile(self, *inputs: Any, repeats: int) -> Any:
+        rows = [
+            type("Row", (), {"operation": name, "milliseconds": ms / 2}) for name, ms in self.times.items()
+        ]
+        return type("Profile", (), {"rows": rows * 2})
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def with_cost(cost: Any) -> None:
+        FakeSession.made = 0
+        monkeypatch.setattr(tuning, "of_graph", lambda graph, threads, isa: FakeSession(graph, cost))
+
+    return with_cost
+
+
+def test_each_layer_gets_what_was_faster_for_it(measured: Any) -> None:
+    def cost(layer: Operation) -> float:
+        sparse = layer.attributes["kernel"] == "sparse"
+        return {"l0": 1.0 if sparse else 2.0, "l1": 2.0 if sparse else 1.0}.get(layer.name, 1.0)
+
+    measured(cost)
+    graph = tuning.tuned(network(0.9, 0.9, 0.0), Settings())
+    assert [layer.attributes["kernel"] for layer in graph.operations] == ["sparse", "dense", "dense"]
+
+
+def test_of_equals_dense_stays(measured: Any) -> None:
+    measured(lambda layer: 1.0)
+    graph = tuning.tuned(network(0.9), Settings())
+    assert graph.operations[0].attributes["kernel"] == "dense"
+
+
+def test_blocks_are_tried_for_sparse_layers_only(measured: Any) -> None:
+    best = tuning.BLOCKS[-1]
+
+    def cost(layer: Operation) -> float:
+        if layer.name == "l1" or layer.attributes["kernel"] == "dense":
+            return 2.0 if layer.name == "l0" else 1.0
+        return 0.5 if layer.attributes.get("blocks") == best else 1.0
+
+    measured(cost)
+    graph = tuning.tuned(network(0.9, 0.9), Settings())
+    assert graph.operations[0].attributes["blocks"] == best
+    assert "blocks" not in graph.operations[1].attributes
+
+
+def test_nothing_is_measured_without_zeros(measured: Any) -> None:
+    measured(lambda layer: 1.0)
+    graph = tuning.tuned(network(0.0, 0.1), Settings())
+    assert FakeSession.made == 0
+    assert {layer.attributes["kernel"] for layer in graph.operations} == {"dense"}
+
+
+def test_without_measuring_many_zeros_are_sparse() -> None:
+    graph = tuning.untuned(network(0.9, 0.5))
+    assert [layer.attributes["kernel"] for layer in graph.operations] == ["sparse", "dense"]
+    assert graph.constants["w0"].storage == "sparse"
