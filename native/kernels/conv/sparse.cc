@@ -9,7 +9,9 @@
 namespace featherweight {
 namespace {
 
-constexpr std::int64_t kFirstCache = 32 * 1024;  // of it, what a block of channels may fill
+// What a block of input channels may fill: a little more than the first cache, since a row reads some of it only.
+constexpr std::int64_t kBlockBytes = 56 * 1024;
+constexpr double kNonzeros = 12.0;  // of a row in a block, at least: each block moves all sums once
 
 struct Packer {
   const SparseWeights& weights;
@@ -22,23 +24,23 @@ struct Packer {
 
   void choose_blocks(Blocks wanted) {
     const int lanes = packed.problem.out.lanes;
-    packed.blocks.positions = wanted.positions > 0 ? wanted.positions : most_positions(lanes) / 2;
-    packed.pieces = cut_into_pieces(packed.problem, packed.blocks.positions);
+    // Measured with AVX-512: small tiles leave the cache to more channels; windows that overlap favour larger ones.
+    const int own = lanes < 16 ? 10 : taps() == 1 ? 7 : 14;
+    packed.pieces = cut_into_pieces(packed.problem, wanted.positions > 0 ? wanted.positions : own);
     packed.blocks.positions = packed.pieces.largest;
     packed.blocks.channels = wanted.channels > 0 ? wanted.channels : channels_of_a_block();
     packed.blocks.channels = std::max(1, std::min(packed.blocks.channels, group_channels()));
     packed.channel_blocks = (group_channels() + packed.blocks.channels - 1) / packed.blocks.channels;
   }
 
-  // As many as the first cache holds, but enough for some nonzeros in each row: each block moves all sums once.
+  // As many as the cache holds, but enough for some nonzeros in each row.
   int channels_of_a_block() const {
-    constexpr double kNonzeros = 12.0;
     const Piece& piece = packed.pieces.list.data[0];
     const std::int64_t bytes = std::int64_t{4} * packed.problem.in.lanes * vectors_read(conv(), piece.rows, piece.columns);
     const std::int64_t nonzeros = weights.starts[weights.rows];
     const double of_a_channel = static_cast<double>(nonzeros) / std::max(1, weights.rows * group_channels());
     const auto needed = of_a_channel > 0.0 ? kNonzeros / of_a_channel : 1e9;
-    const double wanted = std::max(static_cast<double>(kFirstCache / std::max<std::int64_t>(1, bytes)), needed);
+    const double wanted = std::max(static_cast<double>(kBlockBytes / std::max<std::int64_t>(1, bytes)), needed);
     if (wanted >= group_channels()) return group_channels();
     const int count = static_cast<int>(group_channels() / wanted);  // blocks of equal sizes
     return (group_channels() + count - 1) / count;
