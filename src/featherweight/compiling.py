@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from featherweight.errors import SettingError
+from featherweight.errors import OnnxError, SettingError
 from featherweight.runtime.session import Session
 
 
@@ -48,10 +48,19 @@ def compile(
         return compile_onnx(network, out, example_inputs=example_inputs, **options)
     if example_inputs is None:
         raise SettingError(f"compile: {type(network).__name__} is a torch model: give example_inputs too.")
-    from featherweight.export import export_onnx
     from featherweight.export.inputs import as_arrays
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(network, example_inputs, path)
+        path = _exported(network, example_inputs, Path(folder) / "network.onnx")
         return compile_onnx(path, out, example_inputs=as_arrays(example_inputs), **options)
+
+
+def _exported(model: Any, example_inputs: Any, path: Path) -> Path:
+    """Export a torch model with its batch size free; where it holds for one size only, with that."""
+    from featherweight.export import export_onnx
+
+    try:
+        export_onnx(model, example_inputs, path)
+    except (OnnxError, SettingError):
+        export_onnx(model, example_inputs, path, dynamic_batch=False)
+    return path

@@ -80,18 +80,13 @@ def export_onnx(
             apart = max(apart, difference(model, proto, with_batch(example_inputs, 3)))
     if not apart <= tolerance:
         raise OnnxError(
-            f"The exported network differs from {type(model).__name__} by {apart:.2g} of its largest output; at "
-            f"most {tolerance:g} was asked for. Nothing was written."
+            f"The exported network differs from {type(model).__name__} by {apart:.2g} of its largest output; "
+            f"at most {tolerance:g} was asked for. Nothing was written."
         )
     return _write(proto, Path(path), dynamic_batch, apart)
 
 
-def _exported(
-    model: nn.Module,
-    arguments: tuple[tuple[Any, ...], dict[str, Any]],
-    dynamic_batch: bool,
-    opset: int | None,
-) -> Any:
+def _exported(model: nn.Module, arguments: Arguments, dynamic_batch: bool, opset: int | None) -> Any:
     args, kwargs = arguments
     shapes = free_batch(model, args, kwargs) if dynamic_batch else None
     try:

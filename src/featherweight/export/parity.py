@@ -25,11 +25,9 @@ def difference(model: nn.Module, proto: Any, arguments: Arguments) -> float:
         arguments: positional and keyword arguments of the call.
 
     Raises:
-        OnnxError: the ONNX network fails, or its outputs have other shapes.
+        OnnxError: either network fails, or their outputs have other shapes.
     """
-    args, kwargs = arguments
-    with torch.no_grad():
-        expected = [tensor.cpu().numpy() for tensor in tensors_of(model(*args, **kwargs))]
+    expected = _expected(model, arguments)
     inputs = [tensor.detach().cpu().numpy() for tensor in tensors_of(arguments)]
     got = run(proto, inputs)
     if [array.shape for array in got] != [array.shape for array in expected]:
@@ -38,6 +36,19 @@ def difference(model: nn.Module, proto: Any, arguments: Arguments) -> float:
             f"the model of {[array.shape for array in expected]}."
         )
     return max((_apart(a, b) for a, b in zip(expected, got, strict=True)), default=0.0)
+
+
+def _expected(model: nn.Module, arguments: Arguments) -> list[Array]:
+    args, kwargs = arguments
+    try:
+        with torch.no_grad():
+            return [tensor.cpu().numpy() for tensor in tensors_of(model(*args, **kwargs))]
+    except Exception as error:  # whatever the network raises
+        shapes = [tuple(tensor.shape) for tensor in tensors_of(arguments)]
+        raise OnnxError(
+            f"{type(model).__name__} fails on inputs of {shapes}: {error}. "
+            "If it holds for one batch size only, pass dynamic_batch=False."
+        ) from error
 
 
 def _apart(expected: Array, got: Array) -> float:
