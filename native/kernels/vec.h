@@ -9,7 +9,7 @@
 //   load(p), store(p, v)                   p is aligned to a vector
 //   load_any(p), store_any(p, v)           it is not
 //   load_first(p, n), store_first(p, v, n) lanes 0 .. n-1, 0 <= n <= L; what is not loaded is 0
-//   broadcast(x)
+//   broadcast(x), broadcast_bits(bits)     a float, and one that is in a general register
 //   a + b, a - b, a * b, a / b, -a
 //   fma(a, b, c)                           a * b + c, rounded once or twice
 //   min(a, b), max(a, b)                   b where either is not a number

@@ -17,7 +17,7 @@ PackedDepthwiseConv pack_depthwise_conv(const DenseWeights& weights, const ConvP
     first_entry.push_back(static_cast<std::int64_t>(entries.size()));
     for (int tap = 0; tap < weights.columns; ++tap) {
       const float weight = weights.values[std::ptrdiff_t{row} * weights.columns + tap];
-      if (weight != 0.0f) entries.push_back({weight, offset_of(problem, row / multiplier, tap)});
+      if (weight != 0.0f) entries.push_back(sparse_entry(weight, offset_of(problem, row / multiplier, tap)));
     }
     rows.push_back({row, static_cast<std::int32_t>(static_cast<std::int64_t>(entries.size()) - first_entry.back())});
   }

@@ -90,7 +90,8 @@ struct Packer {
           for (std::int64_t i = span.first; i < span.last; ++i)
             {
             const int channel = group_of(row) * group_channels() + weights.columns[i] / taps();
-            entries.push_back({weights.values[i], offset_of(packed.problem, channel, weights.columns[i] % taps())});
+            const std::int32_t offset = offset_of(packed.problem, channel, weights.columns[i] % taps());
+            entries.push_back(sparse_entry(weights.values[i], offset));
           }
           rows.push_back({row, static_cast<std::int32_t>(span.last - span.first)});
         }

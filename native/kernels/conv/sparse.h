@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/array.h"
 #include "kernels/conv/tiles.h"
@@ -21,10 +22,18 @@
 
 namespace featherweight {
 
-struct SparseEntry {
-  float weight = 0.0f;
-  std::int32_t offset = 0;  // in floats
-};
+// A nonzero as one word, for one load: its offset in floats above the 32 bits of its weight.
+using SparseEntry = std::uint64_t;
+
+FW_INLINE SparseEntry sparse_entry(float weight, std::int32_t offset) noexcept {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &weight, sizeof bits);
+  return std::uint64_t{static_cast<std::uint32_t>(offset)} << 32 | bits;
+}
+FW_INLINE std::int32_t offset_of_entry(SparseEntry entry) noexcept {
+  return static_cast<std::int32_t>(static_cast<std::int64_t>(entry) >> 32);
+}
+FW_INLINE std::uint32_t weight_bits(SparseEntry entry) noexcept { return static_cast<std::uint32_t>(entry); }
 
 // The nonzeros of an output channel in a block: so many entries, after those of the rows before.
 struct SparseRow {
@@ -36,7 +45,7 @@ struct SparseRun {
   std::int64_t first_row = 0, last_row = 0, first_entry = 0;
 };
 
-// Kernels read offsets so many entries ahead: the stream ends with as many that are never used.
+// Kernels read so many entries ahead: the stream ends with as many that are never used.
 constexpr int kEntriesAhead = 3;
 
 struct PackedSparseConv {

@@ -12,29 +12,28 @@ struct SparseRows {
   const SparseEntry* entries = nullptr;
 };
 
-// Offsets of the next nonzeros, read before they are needed: the processor starts loads about in their order, so an
-// address that waits for a load of its own would hold up all that follow. Rows follow each other in the stream.
+// The next nonzeros, read before they are needed: the processor starts loads about in their order, so an address that
+// waits for a load of its own would hold up all that follow. Rows follow each other in the stream.
 struct Ahead {
   static_assert(kEntriesAhead == 3, "as many as there are members");
-  std::ptrdiff_t first, second, third;
+  SparseEntry first, second, third;
 
-  FW_INLINE explicit Ahead(const SparseEntry* entry) noexcept
-      : first(entry[0].offset), second(entry[1].offset), third(entry[2].offset) {}
-  FW_INLINE std::ptrdiff_t next(const SparseEntry* entry) noexcept {
-    const std::ptrdiff_t offset = first;
+  FW_INLINE explicit Ahead(const SparseEntry* entry) noexcept : first(entry[0]), second(entry[1]), third(entry[2]) {}
+  FW_INLINE SparseEntry next(const SparseEntry* entry) noexcept {
+    const SparseEntry now = first;
     first = second;
     second = third;
-    third = entry[kEntriesAhead].offset;
-    return offset;
+    third = entry[kEntriesAhead];
+    return now;
   }
 };
 
 // sums += weight * positions, for one nonzero. S is the stride if it is known, else 0.
 template <int R, int C, int S>
-FW_INLINE void add_entry(Sums<R, C>& sums, const SparseEntry* entry, Ahead& ahead, const PieceWork& work) noexcept {
+FW_INLINE void add_entry(Sums<R, C>& sums, SparseEntry entry, const PieceWork& work) noexcept {
   const std::ptrdiff_t column = S != 0 ? std::ptrdiff_t{S} * Vec::kLanes : work.in_steps.column;
-  const Vec weight = broadcast(entry->weight);
-  const float* in = work.in + ahead.next(entry);
+  const Vec weight = broadcast_bits(weight_bits(entry));
+  const float* in = work.in + offset_of_entry(entry);
   FW_UNROLL for (int i = 0; i < R; ++i)
     FW_UNROLL for (int j = 0; j < C; ++j)
       sums.at[i][j] = fma(weight, load(in + i * work.in_steps.row + j * column), sums.at[i][j]);
@@ -56,9 +55,9 @@ void sparse_piece(const PieceWork& given, const SparseRows& rows) noexcept {
     FW_UNROLL for (int turn = 1; turn < kTurns; ++turn) clear(sums[turn]);
     const SparseEntry* const end = entry + row->entries;
     for (; end - entry >= kTurns; entry += kTurns)
-      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn) add_entry<R, C, S>(sums[turn], entry + turn, ahead, work);
+      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn) add_entry<R, C, S>(sums[turn], ahead.next(entry + turn), work);
     if constexpr (kTurns > 1) {
-      for (; entry != end; ++entry) add_entry<R, C, S>(sums[0], entry, ahead, work);
+      for (; entry != end; ++entry) add_entry<R, C, S>(sums[0], ahead.next(entry), work);
       FW_UNROLL for (int turn = 1; turn < kTurns; ++turn)
         FW_UNROLL for (int i = 0; i < R; ++i)
           FW_UNROLL for (int j = 0; j < C; ++j) sums[0].at[i][j] = sums[0].at[i][j] + sums[turn].at[i][j];

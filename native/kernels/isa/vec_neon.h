@@ -28,6 +28,7 @@ FW_INLINE void store_first(float* p, Vec v, int n) noexcept {
   for (int lane = 0; lane < n; ++lane) p[lane] = four[lane];
 }
 FW_INLINE Vec broadcast(float x) noexcept { return {vdupq_n_f32(x)}; }
+FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept { return {vreinterpretq_f32_u32(vdupq_n_u32(bits))}; }
 
 FW_INLINE Vec operator+(Vec a, Vec b) noexcept { return {vaddq_f32(a.raw, b.raw)}; }
 FW_INLINE Vec operator-(Vec a, Vec b) noexcept { return {vsubq_f32(a.raw, b.raw)}; }

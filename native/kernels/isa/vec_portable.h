@@ -69,6 +69,11 @@ FW_INLINE Vec broadcast(float x) noexcept {
   return Vec{{x, x, x, x}};
 #endif
 }
+FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return broadcast(x);
+}
 FW_INLINE Vec operator+(Vec a, Vec b) noexcept { FW_BY_LANE(Vec, a.raw + b.raw, a.raw[lane] + b.raw[lane]); }
 FW_INLINE Vec operator-(Vec a, Vec b) noexcept { FW_BY_LANE(Vec, a.raw - b.raw, a.raw[lane] - b.raw[lane]); }
 FW_INLINE Vec operator*(Vec a, Vec b) noexcept { FW_BY_LANE(Vec, a.raw * b.raw, a.raw[lane] * b.raw[lane]); }
