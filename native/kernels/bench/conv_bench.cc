@@ -1,19 +1,23 @@
 // Convolutions layer by layer: GFLOP/s on nonzeros, and their share of what the processor can do at most.
 //
 //   conv_bench sparse|dense|depthwise [network=resnet50] [layer=TEXT] [density=0.1] [isa=avx512] [grid=HxW]
-//              [positions=0] [channels=0] [sweep=0|1] [rounds=20] [threads: one]
+//              [positions=0] [channels=0] [sweep=0|1] [rounds=20] [huge=1|0]
 //
 // Only pixels of the picture count as work, not those that overhang it. sweep=1 tries many blocks and prints the
-// best. One layer is run over and over: what it reads is in the caches as it would be right after the layer before.
+// best; huge=0 puts feature maps on small pages. One thread. One layer is run over and over: what it reads is in the caches as it would be right after the layer before.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <random>
 #include <string>
 
-#include "base/aligned.h"
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "kernels/bench/layers.h"
 #include "kernels/bench/peak.h"
 #include "kernels/conv/dense.h"
@@ -30,7 +34,7 @@ struct Options {
   std::string kind = "sparse", network = "resnet50", layer, grid;
   double density = 0.1;
   Blocks blocks;
-  bool sweep = false;
+  bool sweep = false, huge = true;
   int rounds = 20;
   const Kernels* kernels = &best_kernels();
 };
@@ -49,6 +53,7 @@ bool read_option(const char* text, Options& o) {
   else if (name == "positions") o.blocks.positions = std::atoi(value.c_str());
   else if (name == "channels") o.blocks.channels = std::atoi(value.c_str());
   else if (name == "sweep") o.sweep = value == "1";
+  else if (name == "huge") o.huge = value == "1";
   else if (name == "rounds") o.rounds = std::atoi(value.c_str());
   else if (name == "isa") o.kernels = kernels_named(value.c_str());
   else return false;
@@ -133,10 +138,28 @@ double fastest(int rounds, Run run) {
   return best;
 }
 
+// Both maps in one piece of memory, as in an arena; on large pages where `huge`.
 struct Maps {
-  AlignedVector<float> in, out;
-  explicit Maps(const ConvProblem& p)
-      : in(static_cast<std::size_t>(p.in.size()), 0.5f), out(static_cast<std::size_t>(p.out.size())) {}
+  static constexpr std::size_t kHugePage = std::size_t{1} << 21;
+  float *memory, *in, *out;
+
+  Maps(const ConvProblem& p, bool huge) {
+    const auto in_size = static_cast<std::size_t>(p.in.size()), out_size = static_cast<std::size_t>(p.out.size());
+    const std::size_t bytes = ((in_size + out_size + 16) * sizeof(float) / kHugePage + 1) * kHugePage;
+    memory = static_cast<float*>(::operator new(bytes, std::align_val_t{kHugePage}));
+#if defined(__linux__)
+    madvise(memory, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+#else
+    (void)huge;
+#endif
+    in = memory;
+    out = memory + (in_size + 15) / 16 * 16;
+    std::fill(in, in + in_size, 0.5f);
+    std::fill(out, out + out_size, 0.0f);
+  }
+  ~Maps() { ::operator delete(memory, std::align_val_t{kHugePage}); }
+  Maps(const Maps&) = delete;
+  Maps& operator=(const Maps&) = delete;
 };
 
 struct Result {
@@ -148,8 +171,8 @@ template <class Packed>
 Result measure(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const Packed& packed, Maps& maps, int rounds) {
   Convolution<Packed> op;
   op.packed = &packed;
-  op.in = maps.in.data();
-  op.out = maps.out.data();
+  op.in = maps.in;
+  op.out = maps.out;
   op.epilogue.activation.kind = ActivationKind::kRelu;
   return {fastest(rounds, [&] { kernel(op, {}); }), packed.blocks};
 }
@@ -169,7 +192,7 @@ struct Total {
 void run_layer(const Layer& layer, const Options& o, double peak_rate, Total& total) {
   const ConvProblem p = problem_of(layer, o);
   const Weights weights(layer, o.density);
-  Maps maps(p);
+  Maps maps(p, o.huge);
   Result result = measure_blocks(p, weights, o, o.blocks, maps);
   const Result own = result;
   if (o.sweep)
