@@ -62,8 +62,8 @@ class [[nodiscard]] Result {
 // Leaves the function with the error of `expression`, a Status, if it is one.
 #define FW_TRY(expression)                                        \
   do {                                                            \
-    ::featherweight::Status fw_status = (expression);             \
-    if (!fw_status.ok()) return fw_status;                        \
+    ::featherweight::Status fw_tried = (expression);             \
+    if (!fw_tried.ok()) return fw_tried;                          \
   } while (false)
 
 // Declares `name` with the value of `expression`, a Result, or leaves the function with its error.
