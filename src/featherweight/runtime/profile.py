@@ -62,7 +62,7 @@ class RunProfile:
             share = row.milliseconds / self.milliseconds if self.milliseconds else 0.0
             done = f"{row.macs_done / row.macs:.1%}" if row.macs else ""
             macs = f"{row.macs / 1e6:.2f}" if row.macs else ""
-            table.add_row(row.operation, row.kernel, f"{row.milliseconds:.3f}", f"{share:.1%}", macs, done)
+            table.add_row(row.operation, row.kernel, f"{row.milliseconds:.4f}", f"{share:.1%}", macs, done)
         text = io.StringIO()
         Console(file=text, width=120, color_system=None).print(table)
         return text.getvalue().rstrip()
