@@ -50,8 +50,8 @@ class NativeEngine:
         where = repr(source) if isinstance(source, str) else "the network"
         if _native is None:
             raise SettingError(
-                "The native engine is not built for this machine. Reinstall featherweight with a C++ compiler "
-                "at hand, or pass isa='reference', which is slow."
+                "The native engine is not built for this machine. Reinstall featherweight with a compiler of "
+                "C++ at hand, or pass isa='reference', which is slow."
             )
         self._native = _native
         self._session = self._called(
@@ -85,7 +85,7 @@ class NativeEngine:
     def profile(self, arrays: list[Array], repeats: int) -> Sequence[tuple[str, str, float, int, int]]:
         """Return operation, kernel, median milliseconds, MACs and MACs done of each step."""
         rows = self._called(lambda: self._session.profile(arrays, repeats), _RUNNING)
-        return [(_name(title), *row) for title, *row in rows]
+        return [(_name(title), kernel, ms, macs, done) for title, kernel, ms, macs, done in rows]
 
     def _called(
         self, call: Callable[[], T], errors: dict[int, type[FeatherweightError]], where: str = ""
