@@ -157,6 +157,12 @@ Status Context::run(const std::vector<Shape>& shapes, const std::vector<const vo
   });
 }
 
+std::string Context::name_of(const StepInfo& info) const {
+  if (info.operation < 0) return "outputs";
+  const Operation& operation = model_->graph().operations[static_cast<std::size_t>(info.operation)];
+  return operation.name.empty() ? operation.op : operation.name;
+}
+
 std::vector<ProfileRow> Context::timed(const Plan& plan, int repeats) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> times(plan.steps.size());
@@ -171,9 +177,7 @@ std::vector<ProfileRow> Context::timed(const Plan& plan, int repeats) {
     const StepInfo& info = plan.steps[i]->info;
     const auto middle = times[i].begin() + repeats / 2;
     std::nth_element(times[i].begin(), middle, times[i].end());
-    const auto& operations = model_->graph().operations;
-    rows.push_back({info.operation < 0 ? "outputs" : operations[static_cast<std::size_t>(info.operation)].title(), info.kernel,
-                    *middle, info.macs, info.macs_done, info.parts});
+    rows.push_back({name_of(info), info.kernel, *middle, info.macs, info.macs_done, info.parts});
   }
   return rows;
 }

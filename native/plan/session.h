@@ -42,7 +42,7 @@ struct ContextOptions {
 };
 
 struct ProfileRow {
-  std::string operation, kernel;
+  std::string operation, kernel;  // the name of the operation that the step is, or serves
   double milliseconds = 0.0;  // the median
   std::int64_t macs = 0, macs_done = 0;
   int threads = 1;
@@ -72,6 +72,7 @@ class Context {
   Context(std::shared_ptr<const Model> model, const PlanOptions& options)
       : model_(std::move(model)), options_(options), pool_(options.threads) {}
   Result<Plan*> plan_for(const std::vector<Shape>& inputs);
+  std::string name_of(const StepInfo& info) const;
   std::vector<ProfileRow> timed(const Plan& plan, int repeats);
 
   static constexpr std::size_t kMostPlans = 8;
