@@ -44,7 +44,8 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
 	$(INSTALL) -e '.[torch]' -c constraints.txt
-	@$(WARM) 'import accelerate, jinja2, matplotlib.pyplot, sklearn.datasets, torch.utils.tensorboard, typer.rich_utils'
+	@$(WARM) 'import accelerate, jinja2, matplotlib.pyplot, onnx.reference, onnxscript.optimizer, onnxscript.rewriter, \
+	  sklearn.datasets, torch.onnx._internal.exporter._core, torch.utils.tensorboard, typer.rich_utils'
 	@touch $@
 
 # What the extra `dev` names, without building featherweight again. The demo does without.
