@@ -37,7 +37,7 @@ void pools_come_and_go() {
   for (int round = 0; round < 100; ++round) {
     ThreadPool pool(4);
     int first = 0;
-    if (round % 2 == 0) pool.run(4, [&](int index) { first += index == 0; });
+    if (round % 2 == 0) pool.run(4, [&](int index) { if (index == 0) ++first; });
     CHECK(first == (round % 2 == 0 ? 1 : 0));
   }
 }
