@@ -7,15 +7,15 @@
 
 namespace featherweight {
 
-// Vectors that a register tile may have, by lanes: 32 registers with 16 lanes, else 16; some hold weights.
-FW_INLINE constexpr int most_positions(int lanes) noexcept { return lanes == 16 ? 28 : 12; }
+// Vectors that a register tile may have, by lanes: of 32 registers with 16 lanes, else of 16, some hold other things.
+// More than 16 were never faster.
+FW_INLINE constexpr int most_positions(int lanes) noexcept { return lanes == 16 ? 16 : 12; }
 
 // Whether kernels are compiled for register tiles of this size. Strides of 1 and 2 are; others have few.
 FW_INLINE constexpr bool has_tile(int lanes, int stride, int rows, int columns) noexcept {
   if (stride > 2) return rows == 1 && columns <= 4;
   const bool narrow = rows <= 8 && columns <= 8;
-  const bool two_wide_rows = rows == 2 && columns == 14;
-  return rows * columns <= most_positions(lanes) && (rows == 1 || narrow || two_wide_rows);
+  return rows * columns <= most_positions(lanes) && (rows == 1 || narrow);
 }
 
 // A register tile: its place in the output tile, and its size.
