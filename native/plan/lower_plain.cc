@@ -63,7 +63,10 @@ class PlainLowering {
     step.args.batch = in()[0];
     step.args.in_size = picture(in());
     step.args.out_size = picture(out());
-    step.args.weight = b_.dense(o_.weight);
+    auto packed = std::make_shared<plain::PackedConvTranspose>(
+        plain::pack_conv_transpose(b_.dense(o_.weight), step.args.conv, in()[1], out()[1]));
+    step.args.packed = packed.get();
+    step.owned = std::move(packed);
     step.args.bias = b_.dense(o_.bias);
     step.args.kernel = b_.kernels().matmul;
     step.args.finish = finish();

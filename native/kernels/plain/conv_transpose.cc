@@ -1,6 +1,6 @@
 // The transposed convolution, as a product and a scattering.
 //
-//   columns (M * taps, pixels) = weight (C, M * taps) transposed * in (C, pixels)
+//   columns (M * taps, pixels) = weight (M * taps, C) * in (C, pixels)
 //   out[m, iy * stride - pad + ky * dilation, ix * ...] += columns[(m, ky, kx), (iy, ix)]
 //
 // The product is done for a few channels and pixels at a time, on the stack. Sums of a pixel are made in an order that
@@ -27,13 +27,11 @@ std::int64_t taps_of(const ConvTranspose& work) noexcept {
 
 void multiply(const ConvTranspose& work, const Block& block, float* columns) noexcept {
   const std::int64_t depth = work.in_size.channels / work.conv.groups;
-  const std::int64_t group_rows = work.out_size.channels / work.conv.groups * taps_of(work);
-  const std::int64_t group = block.row / group_rows;
+  const std::int64_t group = block.row / (work.out_size.channels / work.conv.groups * taps_of(work));
   const std::int64_t plane = work.in_size.height * work.in_size.width;
   featherweight::MatMul product;
-  product.a = work.weight + group * depth * group_rows + block.row % group_rows;
-  product.a_row = 1;
-  product.a_column = group_rows;
+  product.a = work.packed->values.data() + block.row * work.packed->row;
+  product.a_row = work.packed->row;
   product.b = work.in + (block.image * work.in_size.channels + group * depth) * plane + block.pixel;
   product.b_row = plane;
   product.out = columns;
@@ -88,6 +86,22 @@ void add_channels(const ConvTranspose& work, std::int64_t image, Range channels)
 }
 
 }  // namespace
+
+PackedConvTranspose pack_conv_transpose(const float* weight, const ConvShape& conv, std::int64_t in_channels,
+                                        std::int64_t out_channels) {
+  constexpr std::int64_t kLine = 16;
+  const std::int64_t depth = in_channels / conv.groups;
+  const std::int64_t group_rows = out_channels / conv.groups * conv.kernel_h * conv.kernel_w;
+  PackedConvTranspose packed;
+  packed.row = ((depth + kLine - 1) / kLine | 1) * kLine;
+  packed.values.assign(static_cast<std::size_t>(group_rows * conv.groups * packed.row), 0.0f);
+  for (std::int64_t c = 0; c < in_channels; ++c)
+    for (std::int64_t r = 0; r < group_rows; ++r) {
+      const std::int64_t row = c / depth * group_rows + r;
+      packed.values[static_cast<std::size_t>(row * packed.row + c % depth)] = weight[c * group_rows + r];
+    }
+  return packed;
+}
 
 void conv_transpose(const ConvTranspose& work, Part part) noexcept {
   const std::int64_t channels = work.out_size.channels, out_plane = work.out_size.height * work.out_size.width;

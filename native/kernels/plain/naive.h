@@ -218,10 +218,10 @@ inline void conv(const Conv& work) {
 }
 
 // The same taps, from the narrow picture to the wide one.
-inline void conv_transpose(const ConvTranspose& work) {
+inline void conv_transpose(const ConvTranspose& work, const float* weights) {
   std::vector<double> sums = zeros(work);
   for_each_tap(work, work.out_size, work.in_size, [&](std::int64_t narrow, std::int64_t wide, std::int64_t weight) {
-    sums[static_cast<std::size_t>(wide)] += double{work.in[narrow]} * work.weight[weight];
+    sums[static_cast<std::size_t>(wide)] += double{work.in[narrow]} * weights[weight];
   });
   finish(work, nullptr, std::move(sums));
 }

@@ -5,6 +5,7 @@
 // overlap an input, except that of `binary` and `affine`, which may be the very same array as an input of its size.
 #pragma once
 
+#include "base/aligned.h"
 #include "kernels/operations.h"
 #include "kernels/plain/shape.h"
 
@@ -171,12 +172,21 @@ void conv(const Conv& work, Part part = {}) noexcept;
 
 // The transposed convolution. conv.pad_top and pad_left are those of the convolution that it transposes; the pads at
 // the other ends and output_pads only set out_size.
+//
+// Its weights are (C, M / groups, kernel_h, kernel_w). Packed they are (M * taps, C / groups), the rows padded to an
+// odd number of cache lines.
+struct PackedConvTranspose {
+  std::int64_t row = 0;  // floats from one row to the next
+  AlignedVector<float> values;
+};
+PackedConvTranspose pack_conv_transpose(const float* weight, const ConvShape& conv, std::int64_t in_channels,
+                                        std::int64_t out_channels);
 struct ConvTranspose {
   ConvShape conv;
   std::int64_t batch = 0;
   Picture in_size, out_size;
+  const PackedConvTranspose* packed = nullptr;
   const float* in = nullptr;
-  const float* weight = nullptr;  // (C, M / groups, kernel_h, kernel_w)
   const float* bias = nullptr;    // (M); null: none
   float* out = nullptr;
   MatMulKernel kernel = nullptr;  // of the table; needed

@@ -231,12 +231,14 @@ void conv_transpose(const Kernels& kernels) {
     const Floats in = test::random_floats(random, pixels(s.batch, s.narrow)), weight = test::random_floats(random, taps(s)),
                  bias = test::random_floats(random, 12);
     work.in = in.data();
-    work.weight = weight.data();
+    const plain::PackedConvTranspose packed =
+        plain::pack_conv_transpose(weight.data(), s.conv, s.narrow.channels, s.wide.channels);
+    work.packed = &packed;
     if (round % 2 == 0) work.bias = bias.data();
     work.kernel = kernels.matmul;
     work.finish = random_finish(random, kernels);
     test::compare(random, work, plain::conv_transpose, pixels(s.batch, s.wide),
-                  [](const auto& w) { plain::naive::conv_transpose(w); });
+                  [&](const auto& w) { plain::naive::conv_transpose(w, weight.data()); });
   }
 }
 
