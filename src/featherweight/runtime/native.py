@@ -16,7 +16,6 @@ from featherweight.errors import (
     SettingError,
     UnsupportedError,
 )
-from featherweight.runtime.operations import schemas
 
 try:
     from featherweight import _native  # pyright: ignore[reportMissingModuleSource]
@@ -84,8 +83,7 @@ class NativeEngine:
 
     def profile(self, arrays: list[Array], repeats: int) -> Sequence[tuple[str, str, float, int, int]]:
         """Return operation, kernel, median milliseconds, MACs and MACs done of each step."""
-        rows = self._called(lambda: self._session.profile(arrays, repeats), _RUNNING)
-        return [(_name(title), kernel, ms, macs, done) for title, kernel, ms, macs, done in rows]
+        return self._called(lambda: self._session.profile(arrays, repeats), _RUNNING)
 
     def _called(
         self, call: Callable[[], T], errors: dict[int, type[FeatherweightError]], where: str = ""
@@ -94,12 +92,6 @@ class NativeEngine:
             return call()
         except self._native.RuntimeFailure as failure:
             _refuse(failure, errors, where)
-
-
-def _name(title: str) -> str:
-    """Return the name of an operation, of which the engine says "op name"."""
-    op, _, name = title.partition(" ")
-    return name if op in schemas else title
 
 
 def _refuse(failure: Exception, errors: dict[int, type[FeatherweightError]], where: str) -> NoReturn:
