@@ -6,13 +6,14 @@
 #include <string>
 
 #include "plan/memory.h"
+#include "plan/retile.h"
 
 namespace featherweight {
 namespace {
 
 // Nanoseconds, for shares and layouts; see layout.cc.
 constexpr double kShared = 4000.0;  // what is worth waking other threads for
-constexpr double kMovedFloat = 0.6;
+constexpr double kMovedFloat = 0.6, kRetiledFloat = 0.4;
 constexpr double kHaloFloat = 0.1;
 constexpr double kSparseFma = 0.36, kDenseFma = 0.2, kTouchedVector = 0.5;  // for a vector
 
@@ -192,12 +193,28 @@ BufferId Builder::plain(ValueId value) {
 LaneMap& Builder::lanes(ValueId value, const Tiling& tiling) {
   LaneMap& map = map_of(value, tiling);
   if (map.shape != nullptr) return map;
+  if (retiled(map, value)) return map;
   const BufferId from = plain(value);
   materialize(map, value);
   auto& step = add(kernels().enter_lanes, "enter_lanes", kMovedFloat * static_cast<double>(count(shape(value))));
   bind(step.args.in, from);
   bind(step.args.out, map);
   return map;
+}
+
+// From another map, if the value is in lanes alone.
+bool Builder::retiled(LaneMap& map, ValueId value) {
+  if (plain_[at(value)] != kNone) return false;
+  const LaneMap& from = any_lanes(value);
+  if (from.shape == nullptr || !can_retile(*from.shape, lane_shape(shape(value), map.tiling, map.halo))) return false;
+  materialize(map, value);
+  auto& step = add(&retile, "retile", kRetiledFloat * static_cast<double>(count(shape(value))));
+  const auto table = std::make_shared<const std::vector<std::int32_t>>(retile_table(*from.shape, *map.shape));
+  step.args.from = table->data();
+  step.owned = table;
+  bind(step.args.in, from);
+  bind(step.args.out, map);
+  return true;
 }
 
 void Builder::fill(LaneMap& map, float beyond) {

@@ -107,6 +107,7 @@ class Builder {
   BufferId plain_buffer(ValueId value);
   LaneMap& map_of(ValueId value, const Tiling& tiling);
   void materialize(LaneMap& map, ValueId value);
+  bool retiled(LaneMap& map, ValueId value);
   void copy_outputs();
   void place(std::unique_ptr<Step> step, const char* name, double estimate);
   void bind_slot(Slot slot);
