@@ -1,0 +1,30 @@
+"""Sides take turns, and each is timed by the same clock."""
+
+import itertools
+
+import pytest
+
+from featherweight.engines import Spread, in_turns
+
+
+def test_sides_take_turns_after_a_first_call_that_does_not_count():
+    calls, now = [], itertools.count(0.0, 0.25)
+
+    def side(name):
+        return lambda: calls.append(name)
+
+    times = in_turns({"a": side("a"), "b": side("b")}, seconds=0.1, clock=lambda: next(now))
+    assert calls == ["a", "b"] * 6
+    assert times == {name: Spread(250.0, 250.0, 250.0, 5) for name in "ab"}
+
+
+def test_it_goes_on_for_as_long_as_is_asked():
+    now = itertools.count(0.0, 0.01)
+    times = in_turns({"a": lambda: None, "b": lambda: None}, seconds=1.0, clock=lambda: next(now))
+    assert times["a"].turns == times["b"].turns == pytest.approx(20, abs=3)
+
+
+def test_a_spread_is_median_and_quartiles():
+    spread = Spread.of([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (spread.median, spread.low, spread.turns) == (3.0, 1.5, 5)
+    assert str(spread) == "3 [1.5-52]"
