@@ -18,9 +18,12 @@ struct Chooser {
     const Shape& x = shape(o.inputs[0]);
     const Shape& weight = constant(o.weight);
     const bool covers = x[2] == weight[2] && x[3] == weight[3] && a.window.pads == std::array<int, 4>{};
-    return a.groups == 1 && covers ? Mode::kLinear : Mode::kLanes;
+    if (a.groups == 1 && covers) return Mode::kLinear;
+    return is_usual(o, a.window, weight[2], weight[3]) ? Mode::kLanes : Mode::kPlain;
   }
-  Mode of(const Operation&, const PoolAttributes&) const { return Mode::kLanes; }
+  Mode of(const Operation& o, const PoolAttributes& a) const {
+    return is_usual(o, a.window, a.window.kernel[0], a.window.kernel[1]) ? Mode::kLanes : Mode::kPlain;
+  }
   Mode of(const Operation& o, const GlobalPoolAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const UnaryAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const AffineAttributes&) const { return follow(o.inputs[0]); }
@@ -50,6 +53,17 @@ struct Chooser {
   template <class Other>
   Mode of(const Operation&, const Other&) const {
     return Mode::kPlain;
+  }
+
+  // Tiles and halos grow with strides and windows: beyond what networks have, plain operations are the better ones.
+  bool is_usual(const Operation& o, const Window& window, std::int64_t kernel_h, std::int64_t kernel_w) const {
+    constexpr std::int64_t kStride = 16, kReach = 1024, kSizes = 1 << 20;
+    const auto within = [](const auto& sizes, std::int64_t most) {
+      return std::all_of(sizes.begin(), sizes.end(), [&](std::int64_t size) { return size <= most; });
+    };
+    return within(window.strides, kStride) && within(window.pads, kReach) && within(shape(o.inputs[0]), kSizes) &&
+           within(shape(o.output), kSizes) && kernel_h <= kReach && kernel_w <= kReach &&
+           (kernel_h - 1) * window.dilations[0] <= kReach && (kernel_w - 1) * window.dilations[1] <= kReach;
   }
 
   Mode follow(ValueId value) const { return is_in_lanes(value) ? Mode::kLanes : Mode::kPlain; }

@@ -40,7 +40,7 @@ std::int64_t reach(const Window& window, std::size_t axis, std::int64_t kernel) 
 std::int64_t windows(const Window& window, std::size_t axis, std::int64_t size, std::int64_t kernel, bool ceil) noexcept {
   const std::int64_t begin = window.pads[axis], stride = window.strides[axis];
   const std::int64_t room = size + begin + window.pads[axis + 2] - reach(window, axis, kernel);
-  if (room < 0 || size == 0) return 0;
+  if (room < 0 || size == 0 || size + begin + window.pads[axis + 2] > kMaxSize) return 0;
   const std::int64_t count = (room + (ceil ? stride - 1 : 0)) / stride + 1;
   return ceil && (count - 1) * stride >= size + begin ? count - 1 : count;
 }

@@ -209,6 +209,16 @@ void empty_arrays() {
   check_network("empty", f, {{0, 3, 8, 8}});
 }
 
+// Strides and windows that lanes are not made for.
+void unusual_windows() {
+  FwFile f;
+  f.input("x", "[1, 2, 40, 40]").dense("w", {3, 2, 1, 1}, random_floats(6)).dense("v", {2, 3, 1, 2}, random_floats(12));
+  f.op("conv", "\"x\"", "a", R"("strides": [1048576, 19])", constants("w"));
+  f.op("conv", "\"a\"", "y", R"("pads": [0, 1000000, 0, 1000000], "dilations": [1, 1048576])", constants("v"));
+  f.op("max_pool", "\"x\"", "p", R"("kernel": [2, 2], "strides": [2, 30])");
+  check_network("unusual", f.output("a").output("y").output("p"), {{1, 2, 40, 40}});
+}
+
 // The same convolution in every setting; pictures smaller than the lanes, and windows larger than the pictures.
 void random_convolutions() {
   const auto pick = [](int low, int high) { return std::uniform_int_distribution<int>(low, high)(source); };
@@ -256,6 +266,7 @@ int main() {
   leaving_and_entering();
   outputs_that_nothing_writes();
   empty_arrays();
+  unusual_windows();
   random_convolutions();
   wrong_settings_are_refused();
   return test::finish();
