@@ -46,9 +46,8 @@ bool close(const Activation& activation, float x, float got) {
   // Below the normal numbers, results may be 0; a gate, too, which x is multiplied with.
   const double least = 1.2e-38 * std::max(1.0, std::fabs(double{x}));
   const double unit = std::fabs(double{expected}) * 1.2e-7 + (allowed(activation.kind, x) > 0 ? least : 0);
-  const double cancelled = activation.kind == ActivationKind::kHardSwish || activation.kind == ActivationKind::kHardSigmoid
-                               ? std::fabs(double{x}) * 1.2e-7
-                               : 0;
+  const bool cancels = activation.kind == ActivationKind::kHardSwish || activation.kind == ActivationKind::kHardSigmoid;
+  const double cancelled = cancels ? std::fabs(double{x}) * 1.2e-7 : 0;
   if (std::isnan(expected) ? std::isnan(got) : got == expected) return true;
   if (std::fabs(double{got} - expected) <= allowed(activation.kind, x) * unit + cancelled) return !std::isinf(expected);
   std::fprintf(stderr, "kind %d of %.9g: %.9g, expected %.9g\n", static_cast<int>(activation.kind), double{x},
@@ -65,7 +64,8 @@ Floats grid() {
     values.push_back(-size);
   }
   const float most = std::numeric_limits<float>::max();
-  for (float x : {0.0f, -0.0f, most, -most, INFINITY, -INFINITY, NAN, 88.0f, 88.72f, 88.73f, -87.3f, -87.4f, 0.5f, 1.5f})
+  for (float x : {0.0f, -0.0f, most, -most, INFINITY, -INFINITY, NAN, 0.5f, 1.5f}) values.push_back(x);
+  for (float x : {88.0f, 88.72f, 88.73f, -87.3f, -87.4f})
     values.push_back(x);
   return values;
 }
@@ -131,7 +131,8 @@ void check_halo_is_untouched(const LaneShape& s, const Floats& got, float untouc
         for (int column = -s.halo.left; column < s.tile_w + s.halo.right; ++column) {
           if (row >= 0 && row < s.tile_h && column >= 0 && column < s.tile_w) continue;
           const std::ptrdiff_t at = image * s.image_stride() + c * s.channel_stride() + s.offset(row, column);
-          for (int lane = 0; lane < s.lanes; ++lane) same = same && got[static_cast<std::size_t>(at + lane)] == untouched;
+          for (int lane = 0; lane < s.lanes; ++lane)
+            same = same && got[static_cast<std::size_t>(at + lane)] == untouched;
         }
   CHECK(same);
 }

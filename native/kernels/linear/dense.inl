@@ -8,7 +8,8 @@ namespace featherweight::FW_ISA {
 
 // Rows of the batch times kPanels panels.
 template <int kRows, int kPanels>
-FW_INLINE void linear_tile(const DenseLinear& op, const LinearOutput& to, std::int64_t row, std::int64_t panel) noexcept {
+FW_INLINE void linear_tile(const DenseLinear& op, const LinearOutput& to, std::int64_t row,
+                           std::int64_t panel) noexcept {
   const std::int64_t inputs = op.packed->inputs;
   const std::ptrdiff_t distance = inputs * kPanelWidth;
   Tile<kRows, kPanels> tile;
@@ -47,7 +48,8 @@ inline void dense_linear(const DenseLinear& op, Part part) noexcept {
 
 // A panel of the right factor, copied so that it is one stream: columns first .. first+kPanelWidth-1, zeros behind the
 // last.
-inline void copy_panel(const MatMul& op, std::int64_t row, std::int64_t rows, std::int64_t first, float* panel) noexcept {
+inline void copy_panel(const MatMul& op, std::int64_t row, std::int64_t rows, std::int64_t first,
+                       float* panel) noexcept {
   const std::int64_t left = op.columns - first;
   const int width = left < kPanelWidth ? static_cast<int>(left) : kPanelWidth;
   for (std::int64_t k = 0; k < rows; ++k) {

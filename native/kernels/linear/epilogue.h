@@ -27,7 +27,8 @@ FW_INLINE Vec with_addends(const LinearOutput& to, std::int64_t row, std::int64_
 }
 
 // Writes `count` outputs of one row of the batch, from `column` on.
-FW_INLINE void write_vector(const LinearOutput& to, std::int64_t row, std::int64_t column, Vec sum, int count) noexcept {
+FW_INLINE void write_vector(const LinearOutput& to, std::int64_t row, std::int64_t column, Vec sum,
+                            int count) noexcept {
   const Vec x = with_addends(to, row, column, sum, count);
   float* out = to.out + row * to.width + column;
   if (to.bounds.is_clamp) {

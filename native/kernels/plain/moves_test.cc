@@ -110,7 +110,8 @@ void slice() {
     for (int axis = 0; axis < out_shape.rank; ++axis) {
       const int size = static_cast<int>(out_shape.dims[axis]);
       const std::int64_t step = between(random, 0, 1) == 1 ? between(random, 1, 3) : -between(random, 1, 3);
-      work.axes[axis] = plain::slice_axis(size, between(random, -size, size), between(random, -size - 2, size + 2), step);
+      const std::int64_t start = between(random, -size, size), end = between(random, -size - 2, size + 2);
+      work.axes[axis] = plain::slice_axis(size, start, end, step);
       if (between(random, 0, 1) == 1) work.axes[axis] = {0, 1, size};
       out_shape.dims[axis] = work.axes[axis].count;
     }

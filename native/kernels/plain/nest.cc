@@ -10,7 +10,8 @@ constexpr std::int64_t kTile = 16;  // a cache line of floats
 
 void copy_rows(const float* in, const Nest<1>& nest, float* out, Part part) noexcept {
   const std::int64_t step = nest.strides[0].of[nest.shape.rank - 1];
-  for_rows(nest, share(nest.shape.size(), part), [&](std::int64_t position, const std::int64_t* offsets, std::int64_t count) {
+  const Range range = share(nest.shape.size(), part);
+  for_rows(nest, range, [&](std::int64_t position, const std::int64_t* offsets, std::int64_t count) {
     const float* from = in + offsets[0];
     float* to = out + position;
     if (step == 1) {
@@ -55,8 +56,8 @@ void copy_crossed(const float* in, const Nest<1>& nest, int axis, float* out, Pa
   if (tiles.first >= tiles.last) return;
   Odometer<2> at(outer, tiles.first);
   for (std::int64_t i = tiles.first; i < tiles.last; ++i, at.advance(last, 1)) {
-    const Square square{std::min(kTile, rows - at.index(axis) * kTile), std::min(kTile, columns - at.index(last) * kTile),
-                        in_column, out_strides.of[axis]};
+    const Square square{std::min(kTile, rows - at.index(axis) * kTile),
+                        std::min(kTile, columns - at.index(last) * kTile), in_column, out_strides.of[axis]};
     transpose_square(in + at.offsets()[0], out + at.offsets()[1], square);
   }
 }

@@ -124,9 +124,10 @@ void matmul(const Kernels& kernels) {
     work.a_shape.dims[work.a_shape.rank - 2] = out.dims[out.rank - 2] = rows;
     work.a_shape.dims[work.a_shape.rank - 1] = work.b_shape.dims[work.b_shape.rank - 2] = depth;
     work.b_shape.dims[work.b_shape.rank - 1] = out.dims[out.rank - 1] = columns;
-    const Floats a = test::random_floats(random, count(work.a_shape)), values = test::random_floats(random, count(work.b_shape));
-    work.a = a.data();
-    work.b = values.data();
+    const Floats left = test::random_floats(random, count(work.a_shape));
+    const Floats right = test::random_floats(random, count(work.b_shape));
+    work.a = left.data();
+    work.b = right.data();
     work.kernel = kernels.matmul;
     test::compare(random, work, plain::matmul, count(out), [&](const auto& w) { plain::naive::matmul(w, out); });
   }
@@ -206,8 +207,9 @@ void conv() {
     work.batch = s.batch;
     work.in_size = s.wide;
     work.out_size = s.narrow;
-    const Floats in = test::random_floats(random, pixels(s.batch, s.wide)), weight = test::random_floats(random, taps(s)),
-                 bias = test::random_floats(random, 12), residual = test::random_floats(random, pixels(s.batch, s.narrow));
+    const Floats in = test::random_floats(random, pixels(s.batch, s.wide));
+    const Floats weight = test::random_floats(random, taps(s)), bias = test::random_floats(random, 12);
+    const Floats residual = test::random_floats(random, pixels(s.batch, s.narrow));
     work.in = in.data();
     work.weight = weight.data();
     if (round % 2 == 0) work.bias = bias.data();
@@ -228,8 +230,8 @@ void conv_transpose(const Kernels& kernels) {
     work.batch = s.batch;
     work.in_size = s.narrow;
     work.out_size = s.wide;
-    const Floats in = test::random_floats(random, pixels(s.batch, s.narrow)), weight = test::random_floats(random, taps(s)),
-                 bias = test::random_floats(random, 12);
+    const Floats in = test::random_floats(random, pixels(s.batch, s.narrow));
+    const Floats weight = test::random_floats(random, taps(s)), bias = test::random_floats(random, 12);
     work.in = in.data();
     const plain::PackedConvTranspose packed =
         plain::pack_conv_transpose(weight.data(), s.conv, s.narrow.channels, s.wide.channels);

@@ -36,7 +36,8 @@ inline void pool(const Pool& op, const float* in, float* out) {
   for (int plane = 0; plane < to.batch * to.channels; ++plane, in += from.height * from.width)
     for (int y = 0; y < to.height; ++y)
       for (int x = 0; x < to.width; ++x)
-        *out++ = pool_at(op, in, y * op.window.stride_h - op.window.pad_top, x * op.window.stride_w - op.window.pad_left);
+        *out++ = pool_at(op, in, y * op.window.stride_h - op.window.pad_top,
+                         x * op.window.stride_w - op.window.pad_left);
 }
 
 inline void global_pool(PoolKind kind, const LaneShape& s, const float* in, float* out) {
