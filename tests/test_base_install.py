@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 EXTRA = {"torch", "accelerate", "matplotlib", "jinja2", "pooch", "sklearn", "tensorboard"}
+EXTRA |= {"onnx", "onnxscript", "onnx_ir", "onnxruntime"}
 
 
 def run(code: str, refused: set[str] = EXTRA) -> subprocess.CompletedProcess[str]:
@@ -33,7 +35,9 @@ def run(code: str, refused: set[str] = EXTRA) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("module", ["featherweight", "featherweight.artifact", "featherweight.errors"])
+@pytest.mark.parametrize(
+    "module", ["featherweight", "featherweight.artifact", "featherweight.errors", "featherweight.runtime"]
+)
 def test_imports_without_torch(module: str) -> None:
     ran = run(f"import {module}")
     assert ran.returncode == 0, ran.stderr
@@ -53,6 +57,29 @@ def test_a_name_that_needs_torch_says_what_to_install(name: str) -> None:
     ran = run(f"import featherweight as fw; fw.{name}")
     assert ran.returncode == 1
     assert f"ImportError: featherweight.{name} needs torch: pip install 'featherweight[torch]'" in ran.stderr
+
+
+RELU = """
+import numpy as np, featherweight as fw
+from featherweight.runtime import fwfile
+from featherweight.runtime.activation import Activation
+from featherweight.runtime.graph import Graph, Input, Operation
+relu = Operation("unary", "relu", ("x",), ("y",), {{"activation": Activation("relu")}})
+fwfile.write({path!r}, Graph((Input("x", (None, 3)),), ("y",), (relu,)))
+session = fw.runtime.load({path!r}, threads=1)
+assert session.run(np.float32([[-1, 2, -3]])).tolist() == [[0, 2, 0]]
+assert "relu" in str(session.profile(repeats=1))
+"""
+
+
+def test_a_file_runs_without_torch_and_onnx(tmp_path: Path) -> None:
+    ran = run(RELU.format(path=str(tmp_path / "relu.fw")))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_compiling_without_onnx_says_what_to_install() -> None:
+    ran = run("import featherweight as fw; fw.compile('network.onnx')")
+    assert "ImportError: Compiling needs onnx and onnxscript: pip install 'featherweight[onnx]'" in ran.stderr
 
 
 def test_the_command_answers_without_torch() -> None:

@@ -61,8 +61,9 @@ def test_each_layer_gets_what_was_faster_for_it(measured: Any) -> None:
     assert [layer.attributes["kernel"] for layer in graph.operations] == ["sparse", "dense", "dense"]
 
 
-def test_of_equals_dense_stays(measured: Any) -> None:
-    measured(lambda layer: 1.0)
+@pytest.mark.parametrize("sparse", [1.0, 0.98])
+def test_of_about_equals_dense_stays(measured: Any, sparse: float) -> None:
+    measured(lambda layer: sparse if layer.attributes["kernel"] == "sparse" else 1.0)
     graph = tuning.tuned(network(0.9), Settings())
     assert graph.operations[0].attributes["kernel"] == "dense"
 

@@ -19,7 +19,8 @@ LEAST_SPARSITY = 0.3  # below it no sparse kernel is faster: it is not tried
 GUESSED_SPARSITY = 0.7  # from here on a sparse kernel is taken where nothing is measured
 ROUNDS, REPEATS = 3, 5
 # What is tried of the sparse kernel: vectors of accumulators, input channels summed before the next block.
-BLOCKS = ((0, 0), (4, 0), (8, 0), (12, 0), (0, 64), (0, 128))
+BLOCKS = ((0, 0), (4, 0), (8, 0), (12, 0), (16, 0), (0, 64), (0, 128))
+WORTH = 0.97  # of the time of the first choice: what is hardly faster was lucky
 _LAYERS = ("conv", "linear")
 
 Choice = Mapping[str, Any]  # attributes of a layer
@@ -75,7 +76,7 @@ def _sparsity(graph: Graph, layer: Operation) -> float:
 
 
 def _best(graph: Graph, layers: list[str], choices: Sequence[Choice], settings: Settings) -> Graph:
-    """Return the graph with the fastest choice for each of ``layers``; of equals the first."""
+    """Return the graph with the fastest choice for each of ``layers``; of about equals the first."""
     candidates = [
         chosen(graph, lambda layer, choice=choice: choice if layer.name in layers else {})
         for choice in choices
@@ -83,8 +84,9 @@ def _best(graph: Graph, layers: list[str], choices: Sequence[Choice], settings: 
     times = _times([of_graph(each, settings.threads, settings.isa) for each in candidates], settings.inputs)
     best: dict[str, Choice] = {}
     for layer in layers:
-        fastest = min(range(len(choices)), key=lambda place: times[place].get(layer, float("inf")))
-        best[layer] = choices[fastest]
+        own = [each.get(layer, float("inf")) for each in times]
+        fastest = own.index(min(own))
+        best[layer] = choices[fastest if own[fastest] < WORTH * own[0] else 0]
     return chosen(graph, lambda layer: best.get(layer.name, {}))
 
 
