@@ -17,7 +17,12 @@ bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 std::size_t utf8_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+  const std::size_t length = lead < 0x80   ? 1
+                             : lead < 0xC2 ? 0
+                             : lead < 0xE0 ? 2
+                             : lead < 0xF0 ? 3
+                             : lead < 0xF5 ? 4
+                                           : 0;
   if (length < 2) return length;
   if (text.size() < length) return 0;
   for (std::size_t i = 1; i < length; ++i)
@@ -198,7 +203,10 @@ class Parser {
     std::uint32_t unit = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const char c = peek();
-      const int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = is_digit(c)            ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) return error("a hexadecimal digit");
       unit = unit * 16 + static_cast<std::uint32_t>(digit);
     }
@@ -231,7 +239,8 @@ class Parser {
   Result<Json> number_of(std::string_view digits, bool whole) const {
     if (whole) {
       std::int64_t value = 0;
-      if (std::from_chars(digits.data(), digits.data() + digits.size(), value).ec == std::errc()) return Json(value);
+      if (std::from_chars(digits.data(), digits.data() + digits.size(), value).ec == std::errc())
+        return Json(value);
     }
     if (digits.size() > 400) return error("a number of at most 400 characters");
     const std::optional<double> value = to_double(digits);

@@ -30,9 +30,7 @@ class [[nodiscard]] Status {
   Code code() const noexcept { return code_; }
   const std::string& text() const noexcept { return text_; }
   // The same error, told as one of a part: "part: text".
-  Status within(const std::string& part) && {
-    return ok() ? std::move(*this) : Status(code_, part + ": " + text_);
-  }
+  Status within(const std::string& part) && { return ok() ? std::move(*this) : Status(code_, part + ": " + text_); }
 
  private:
   Code code_ = Code::kOk;
@@ -60,14 +58,14 @@ class [[nodiscard]] Result {
 }  // namespace featherweight
 
 // Leaves the function with the error of `expression`, a Status, if it is one.
-#define FW_TRY(expression)                                        \
-  do {                                                            \
-    ::featherweight::Status fw_tried = (expression);             \
-    if (!fw_tried.ok()) return fw_tried;                          \
+#define FW_TRY(expression)                           \
+  do {                                               \
+    ::featherweight::Status fw_tried = (expression); \
+    if (!fw_tried.ok()) return fw_tried;             \
   } while (false)
 
 // Declares `name` with the value of `expression`, a Result, or leaves the function with its error.
-#define FW_ASSIGN(name, expression)                               \
-  auto fw_result_of_##name = (expression);                        \
+#define FW_ASSIGN(name, expression)                                   \
+  auto fw_result_of_##name = (expression);                            \
   if (!fw_result_of_##name.ok()) return fw_result_of_##name.status(); \
   auto name = std::move(fw_result_of_##name).value()

@@ -68,7 +68,9 @@ void ThreadPool::start(Task task) noexcept {
   pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   ++generation_;  // sequentially consistent, as sleepers_: one of the two sides sees the other
   if (sleepers_ != 0) {
-    { const std::lock_guard<std::mutex> lock(mutex_); }  // whoever counted itself is waiting by now
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }  // whoever counted itself is waiting by now
     wake_.notify_all();
   }
   do_share(0);

@@ -24,8 +24,8 @@ class ThreadPool {
 
   int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  // f(index) for each index in [0, count), and returns when all are done. `f` must not throw, nor call run. From one
-  // thread at a time.
+  // f(index) for each index in [0, count), and returns when all are done. `f` must not throw, nor call run. From
+  // one thread at a time.
   template <class F>
   void run(int count, F&& f) noexcept {
     using Function = std::remove_reference_t<F>;

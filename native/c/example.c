@@ -22,7 +22,8 @@ int main(int argc, char** argv) {
   fw_shape out_shape;
   if (argc != 2) return fprintf(stderr, "usage: %s MODEL.fw\n", argv[0]), 2;
   if (fw_open_path(argv[1], 1, NULL, &network) != FW_OK) return fail(network);
-  if (fw_input_count(network) != 1 || fw_output_count(network) != 1) return fprintf(stderr, "one input and one output, please\n"), 1;
+  if (fw_input_count(network) != 1 || fw_output_count(network) != 1)
+    return fprintf(stderr, "one input and one output, please\n"), 1;
   if (fw_input(network, 0, &input) != FW_OK) return fail(network);
   for (int i = 0; i < input.shape.rank; ++i)
     if (input.shape.sizes[i] == FW_UNKNOWN) input.shape.sizes[i] = 1;

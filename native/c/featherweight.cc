@@ -115,7 +115,9 @@ fw_status fw_open_memory(const void* bytes, size_t size, int32_t threads, const 
 
 void fw_close(fw_network* network) { delete network; }
 
-const char* fw_error(const fw_network* network) { return network != nullptr ? network->error.c_str() : "out of memory"; }
+const char* fw_error(const fw_network* network) {
+  return network != nullptr ? network->error.c_str() : "out of memory";
+}
 
 int32_t fw_input_count(const fw_network* network) {
   return network != nullptr && network->model ? static_cast<int32_t>(network->model->graph().inputs.size()) : 0;
@@ -141,8 +143,10 @@ fw_status fw_output(fw_network* network, int32_t index, fw_value* value) {
     FW_TRY(check_index(*network, value, index, static_cast<std::size_t>(fw_output_count(network))));
     const fw::Graph& graph = network->model->graph();
     const fw::OutputType& type = network->model->output_types()[static_cast<std::size_t>(index)];
-    const std::string& name = graph.values[static_cast<std::size_t>(graph.outputs[static_cast<std::size_t>(index)])];
-    *value = {name.c_str(), static_cast<fw_dtype>(type.dtype), type.shape ? 1 : 0, shape_of(type.shape.value_or(fw::Shape()))};
+    const std::string& name =
+        graph.values[static_cast<std::size_t>(graph.outputs[static_cast<std::size_t>(index)])];
+    *value = {name.c_str(), static_cast<fw_dtype>(type.dtype), type.shape ? 1 : 0,
+              shape_of(type.shape.value_or(fw::Shape()))};
     return {};
   });
 }
@@ -153,12 +157,14 @@ fw_status fw_prepare(fw_network* network, const fw_shape* input_shapes, fw_shape
     if (output_shapes == nullptr) return missing("output_shapes");
     FW_ASSIGN(shapes, shapes_of(*network, input_shapes));
     FW_ASSIGN(types, network->context->prepare(shapes));
-    std::transform(types.begin(), types.end(), output_shapes, [](const fw::ValueType& type) { return shape_of(type.shape); });
+    std::transform(types.begin(), types.end(), output_shapes,
+                   [](const fw::ValueType& type) { return shape_of(type.shape); });
     return {};
   });
 }
 
-fw_status fw_run(fw_network* network, const fw_shape* input_shapes, const void* const* inputs, void* const* outputs) {
+fw_status fw_run(fw_network* network, const fw_shape* input_shapes, const void* const* inputs,
+                 void* const* outputs) {
   if (network == nullptr) return FW_ARGUMENT;
   return answer(network, [&]() -> fw::Status {
     FW_ASSIGN(shapes, shapes_of(*network, input_shapes));

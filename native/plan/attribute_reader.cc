@@ -52,8 +52,9 @@ const Json* AttributeReader::take(std::string_view key) {
 void AttributeReader::fail(std::string_view key, const std::string& expected) {
   if (!status_.ok()) return;
   const Json* value = attributes_ != nullptr ? attributes_->find(key) : nullptr;
-  status_ = {Code::kGraph, "attribute " + quoted(key) + " should be " + expected +
-                               (value == nullptr ? std::string(", and is missing") : ", got " + std::string(value->type_name()))};
+  status_ = {Code::kGraph,
+             "attribute " + quoted(key) + " should be " + expected +
+                 (value == nullptr ? std::string(", and is missing") : ", got " + std::string(value->type_name()))};
 }
 
 std::int64_t AttributeReader::integer(std::string_view key, Limits limits, std::optional<std::int64_t> otherwise) {

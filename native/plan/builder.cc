@@ -30,7 +30,8 @@ void copy(const Copy& work, Part part) noexcept {
 }
 
 Halo widest(Halo a, Halo b) noexcept {
-  return {std::max(a.top, b.top), std::max(a.left, b.left), std::max(a.bottom, b.bottom), std::max(a.right, b.right)};
+  return {std::max(a.top, b.top), std::max(a.left, b.left), std::max(a.bottom, b.bottom),
+          std::max(a.right, b.right)};
 }
 
 Halo halo_of(const Operation& operation, const std::vector<Constant>& constants, const Tiling& out) {
@@ -39,7 +40,8 @@ Halo halo_of(const Operation& operation, const std::vector<Constant>& constants,
     return halo_for(conv_shape(conv->window, conv->groups, weight[2], weight[3]), out.tile_h, out.tile_w);
   }
   if (const auto* pool = std::get_if<PoolAttributes>(&operation.attributes))
-    return halo_for(conv_shape(pool->window, 1, pool->window.kernel[0], pool->window.kernel[1]), out.tile_h, out.tile_w);
+    return halo_for(conv_shape(pool->window, 1, pool->window.kernel[0], pool->window.kernel[1]), out.tile_h,
+                    out.tile_w);
   return {};
 }
 
@@ -67,7 +69,10 @@ Result<std::unique_ptr<Plan>> Builder::build(const std::vector<Shape>& inputs) {
     }
     const bool linear = mode() == Mode::kLinear || std::holds_alternative<LinearAttributes>(operation.attributes);
     const bool in_lanes = mode() == Mode::kLanes || mode() == Mode::kAffine;
-    FW_TRY((linear ? lower_linear : in_lanes ? lower_lanes : lower_plain)(*this, operation).within(operation.title()));
+    FW_TRY((linear     ? lower_linear
+            : in_lanes ? lower_lanes
+                       : lower_plain)(*this, operation)
+               .within(operation.title()));
   }
   copy_outputs();
   FW_TRY(allocate());
@@ -151,7 +156,8 @@ BufferId Builder::make_plain(ValueId value) {
   const auto bytes = count(shape(value)) * static_cast<std::int64_t>(info_of(dtype(value)).bytes);
   const int output = output_of_[at(value)];
   const bool is_output = output != kNone;
-  return plain_[at(value)] = new_buffer({is_output ? Home::kOutput : Home::kArena, bytes, is_output ? at(output) : 0, -1, -1});
+  return plain_[at(value)] =
+             new_buffer({is_output ? Home::kOutput : Home::kArena, bytes, is_output ? at(output) : 0, -1, -1});
 }
 
 void Builder::alias(ValueId value, ValueId of) { plain_[at(value)] = plain(of); }
@@ -159,7 +165,8 @@ void Builder::alias(ValueId value, ValueId of) { plain_[at(value)] = plain(of); 
 LaneMap& Builder::map_of(ValueId value, const Tiling& tiling) {
   for (LaneMap& map : maps_[at(value)])
     if (map.tiling == tiling) return map;
-  return maps_[at(value)].emplace_back(LaneMap{tiling, {}, nullptr, kNone, {}});  // not reached: demand_maps saw all
+  return maps_[at(value)].emplace_back(
+      LaneMap{tiling, {}, nullptr, kNone, {}});  // not reached: demand_maps saw all
 }
 
 void Builder::materialize(LaneMap& map, ValueId value) {
@@ -206,7 +213,8 @@ LaneMap& Builder::lanes(ValueId value, const Tiling& tiling) {
 bool Builder::retiled(LaneMap& map, ValueId value) {
   if (plain_[at(value)] != kNone) return false;
   const LaneMap& from = any_lanes(value);
-  if (from.shape == nullptr || !can_retile(*from.shape, lane_shape(shape(value), map.tiling, map.halo))) return false;
+  if (from.shape == nullptr || !can_retile(*from.shape, lane_shape(shape(value), map.tiling, map.halo)))
+    return false;
   materialize(map, value);
   auto& step = add(&retile, "retile", kRetiledFloat * static_cast<double>(count(shape(value))));
   const auto table = std::make_shared<const std::vector<std::int32_t>>(retile_table(*from.shape, *map.shape));
@@ -268,13 +276,15 @@ Status Builder::allocate() {
     lifetimes.push_back({buffers_[b].bytes, buffers_[b].first, buffers_[b].last});
   }
   const MemoryPlan memory = plan_memory(lifetimes);
-  if (memory.bytes > kMaxArena) return {Code::kMemory, "these shapes need " + std::to_string(memory.bytes >> 30) + " GiB"};
+  if (memory.bytes > kMaxArena)
+    return {Code::kMemory, "these shapes need " + std::to_string(memory.bytes >> 30) + " GiB"};
   plan_->arena_bytes = memory.bytes;
   std::vector<std::uint8_t*> pointers;
   if (!options_.separate_buffers) plan_->memory.emplace_back(static_cast<std::size_t>(memory.bytes));
   for (std::size_t i = 0; i < lifetimes.size(); ++i) {
     if (options_.separate_buffers) plan_->memory.emplace_back(static_cast<std::size_t>(lifetimes[i].bytes));
-    pointers.push_back(options_.separate_buffers ? plan_->memory.back().data() : plan_->memory[0].data() + memory.offsets[i]);
+    pointers.push_back(options_.separate_buffers ? plan_->memory.back().data()
+                                                 : plan_->memory[0].data() + memory.offsets[i]);
   }
   for (const Slot& slot : slots_) {
     const Buffer& buffer = buffers_[at(slot.buffer)];

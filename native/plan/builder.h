@@ -21,10 +21,10 @@ using BufferId = int;
 // A value in lanes.
 struct LaneMap {
   Tiling tiling;
-  Halo halo;                           // the widest that an operation asks for
-  const LaneShape* shape = nullptr;    // null: not there yet
+  Halo halo;                         // the widest that an operation asks for
+  const LaneShape* shape = nullptr;  // null: not there yet
   BufferId buffer = kNone;
-  std::optional<float> beyond;         // what its halo is filled with
+  std::optional<float> beyond;  // what its halo is filled with
 };
 
 class Builder {

@@ -9,7 +9,8 @@
 namespace featherweight {
 namespace {
 
-Result<const FileTensor*> tensor_named(const File& file, const std::string& name, Dtype dtype, const char* expected) {
+Result<const FileTensor*> tensor_named(const File& file, const std::string& name, Dtype dtype,
+                                       const char* expected) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end()) return Status(Code::kFile, "there is no tensor " + quoted(name));
   if (found->second.dtype != dtype)
@@ -70,8 +71,8 @@ Status Constant::bind_sparse(const FileTensor& values, const FileTensor& gaps) {
   gaps_ = gaps.bytes;
   nonzeros_ = values.shape[0];
   if (nonzeros_ > elements_ || static_cast<std::uint64_t>(nonzeros_) > gaps_.size)
-    return {Code::kFile, std::to_string(nonzeros_) + " values, for " + std::to_string(elements_) + " elements and " +
-                             std::to_string(gaps_.size) + " gaps"};
+    return {Code::kFile, std::to_string(nonzeros_) + " values, for " + std::to_string(elements_) +
+                             " elements and " + std::to_string(gaps_.size) + " gaps"};
   std::vector<std::int64_t> out(static_cast<std::size_t>(nonzeros_));
   const GapClaim claim{static_cast<std::uint64_t>(elements_), static_cast<std::uint64_t>(nonzeros_)};
   const GapStatus status = gap_positions({gaps_.data, gaps_.size}, claim, out.data());

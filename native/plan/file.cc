@@ -38,7 +38,9 @@ Result<std::string> graph_of(const Json& header) {
   };
   const std::string* format = text("format");
   if (format == nullptr || *format != kFormat)
-    return refused("__metadata__: \"format\" should be \"featherweight.fw\"; is it a file of fw.save? compile makes .fw files");
+    return refused(
+        "__metadata__: \"format\" should be \"featherweight.fw\"; is it a file of fw.save? compile makes .fw "
+        "files");
   const std::string* version = text("version");
   if (version == nullptr || *version != kVersion)
     return refused("__metadata__: \"version\" should be \"1\"" +
@@ -98,13 +100,13 @@ Result<FileTensor> tensor_of(const Json& entry, Range range, Bytes body) {
 
 // From the beginning to the end of the body, without hole or overlap.
 Status check_ranges(std::vector<Range> ranges, std::size_t body) {
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t at = 0;
   for (const Range& range : ranges) {
     if (range.begin != at)
-      return refused("byte ranges of tensors overlap or leave a hole at byte " + std::to_string(at) + " of the body");
+      return refused("byte ranges of tensors overlap or leave a hole at byte " + std::to_string(at) +
+                     " of the body");
     at = range.end;
   }
   if (at != body)

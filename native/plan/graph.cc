@@ -45,7 +45,8 @@ Result<Shape> parse_shape(const Json::Array* sizes, bool may_be_unknown) {
     } else if (size.integer() != nullptr && *size.integer() >= 0 && *size.integer() <= kMaxSize) {
       shape.push_back(*size.integer());
     } else {
-      return wrong(std::string("\"shape\" should be whole numbers from 0 on") + (may_be_unknown ? ", or null" : ""));
+      return wrong(std::string("\"shape\" should be whole numbers from 0 on") +
+                   (may_be_unknown ? ", or null" : ""));
     }
   }
   return shape;
@@ -109,7 +110,8 @@ class GraphParser {
 
   Status parse_operations(const Json::Array* operations) {
     if (operations == nullptr) return wrong("\"operations\" should be an array");
-    if (operations->size() > kMaxOperations) return wrong("more than " + std::to_string(kMaxOperations) + " operations");
+    if (operations->size() > kMaxOperations)
+      return wrong("more than " + std::to_string(kMaxOperations) + " operations");
     for (std::size_t i = 0; i < operations->size(); ++i) {
       Operation operation;
       const Json& entry = (*operations)[i];
@@ -164,7 +166,10 @@ class GraphParser {
     if (table == nullptr) return {};
     if (table->object() == nullptr) return wrong("\"constants\" should be an object");
     for (const auto& [role, value] : *table->object()) {
-      ConstantId* slot = role.empty() ? nullptr : role == row.weight ? &out.weight : role == row.bias ? &out.bias : nullptr;
+      ConstantId* slot = role.empty()         ? nullptr
+                         : role == row.weight ? &out.weight
+                         : role == row.bias   ? &out.bias
+                                              : nullptr;
       if (slot == nullptr) return wrong("takes no constant " + quoted(role));
       const auto found = value.string() != nullptr ? constant_ids_.find(*value.string()) : constant_ids_.end();
       if (found == constant_ids_.end()) return wrong("constant " + quoted(role) + " is not one of the graph's");
@@ -174,7 +179,8 @@ class GraphParser {
   }
 
   static Status check_operands(const OperationRow& row, const Operation& out) {
-    if (row.weight_required && out.weight == kNone) return wrong("the constant " + quoted(row.weight) + " is missing");
+    if (row.weight_required && out.weight == kNone)
+      return wrong("the constant " + quoted(row.weight) + " is missing");
     if (row.op == "affine" && out.bias == kNone) return wrong("the constant \"shift\" is missing");
     if (row.weight == "b" && out.inputs.size() + (out.weight != kNone ? 1 : 0) != 2)
       return wrong("takes two inputs, or one and the constant \"b\"");
@@ -200,7 +206,8 @@ class GraphParser {
     for (const Json& item : *outputs) {
       const auto found = item.string() != nullptr ? value_ids_.find(*item.string()) : value_ids_.end();
       if (found == value_ids_.end())
-        return wrong("output " + (item.string() != nullptr ? quoted(*item.string()) : std::string("that is no string")) +
+        return wrong("output " +
+                     (item.string() != nullptr ? quoted(*item.string()) : std::string("that is no string")) +
                      " is not defined");
       graph_.outputs.push_back(found->second);
     }

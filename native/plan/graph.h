@@ -30,7 +30,7 @@ enum class KernelChoice : std::uint8_t { kAuto, kSparse, kDense };
 
 struct Window {
   std::array<int, 2> kernel{1, 1}, strides{1, 1}, dilations{1, 1};  // rows, columns
-  std::array<int, 4> pads{};                                       // top, left, bottom, right
+  std::array<int, 4> pads{};                                        // top, left, bottom, right
 };
 
 struct ConvAttributes {

@@ -63,13 +63,16 @@ class Search {
     grid.tile_w = over(block.columns, grid.grid_w);
     return grid;
   }
-  static bool fits(const Block& block, const Tiling& t) noexcept { return t.covers(block.batch, block.rows, block.columns); }
+  static bool fits(const Block& block, const Tiling& t) noexcept {
+    return t.covers(block.batch, block.rows, block.columns);
+  }
 
   double cost(const Block& block, const Tiling& t) const {
     double sum = block.work * t.tile_h * t.tile_w;
     for (const Block::Halo& halo : block.halos) {
       const auto around = halo_for(halo.conv, t.tile_h, t.tile_w);
-      const double rows = double{1} * t.tile_h * halo.conv.stride_h, columns = double{1} * t.tile_w * halo.conv.stride_w;
+      const double rows = double{1} * t.tile_h * halo.conv.stride_h,
+                   columns = double{1} * t.tile_w * halo.conv.stride_w;
       const double all = (rows + around.top + around.bottom) * (columns + around.left + around.right);
       sum += kHaloVector * halo.channels * (all - rows * columns);
     }
@@ -153,7 +156,8 @@ class Search {
       quotient.tile_w /= edge.stride_w;
       list.push_back(quotient);
     }
-    list.erase(std::remove_if(list.begin(), list.end(), [&](const Tiling& t) { return !fits(blocks_[b], t); }), list.end());
+    list.erase(std::remove_if(list.begin(), list.end(), [&](const Tiling& t) { return !fits(blocks_[b], t); }),
+               list.end());
     return list;
   }
 
@@ -218,7 +222,8 @@ class MapBlocks {
       cover(blocks[to], shape, input.stride_h, input.stride_w);
       if (!in_lanes_[index(value)] || (input.stride_h == 1 && input.stride_w == 1)) continue;
       const std::size_t from = number(value), edge = edges.size();
-      edges.push_back({from, to, input.stride_h, input.stride_w, kConvertedFloat * static_cast<double>(count(shape))});
+      edges.push_back(
+          {from, to, input.stride_h, input.stride_w, kConvertedFloat * static_cast<double>(count(shape))});
       blocks[from].edges.push_back(edge);
       if (from != to) blocks[to].edges.push_back(edge);
     }
@@ -237,7 +242,8 @@ class MapBlocks {
       block.halos.push_back({conv_shape(conv->window, conv->groups, weight[2], weight[3]), channels});
     }
     if (const auto* pool = std::get_if<PoolAttributes>(&operation.attributes))
-      block.halos.push_back({conv_shape(pool->window, 1, pool->window.kernel[0], pool->window.kernel[1]), channels});
+      block.halos.push_back(
+          {conv_shape(pool->window, 1, pool->window.kernel[0], pool->window.kernel[1]), channels});
   }
 
   const Graph& graph_;
@@ -266,8 +272,8 @@ LaneShape lane_shape(const Shape& shape, const Tiling& tiling, Halo halo) {
   return out;
 }
 
-std::vector<Tiling> choose_tilings(const Graph& graph, const std::vector<ValueType>& types, const std::vector<Mode>& modes,
-                                   const std::vector<double>& work, int lanes) {
+std::vector<Tiling> choose_tilings(const Graph& graph, const std::vector<ValueType>& types,
+                                   const std::vector<Mode>& modes, const std::vector<double>& work, int lanes) {
   MapBlocks maps(graph, types, modes);
   maps.build(work);
   std::vector<Tiling> tilings(graph.operations.size());

@@ -78,9 +78,7 @@ class LaneLowering {
     return {};
   }
 
-  Status operator()(const AffineAttributes&) {
-    return affine(input(0), b_.dense(o_.weight), b_.dense(o_.bias));
-  }
+  Status operator()(const AffineAttributes&) { return affine(input(0), b_.dense(o_.weight), b_.dense(o_.bias)); }
 
   Status operator()(const ConcatAttributes&) {
     std::vector<const LaneMap*> inputs;
@@ -134,8 +132,8 @@ class LaneLowering {
       const AlignedVector<float> values = weight.dense();
       const DenseWeights dense{values.data(), static_cast<int>(weight.shape()[0]), static_cast<int>(columns)};
       if (!depthwise)
-        return conv_step(k.dense_conv, {"dense_conv", kDenseFma, weight.elements()}, pack_dense_conv(dense, problem, a.blocks), in,
-                         residual, out);
+        return conv_step(k.dense_conv, {"dense_conv", kDenseFma, weight.elements()},
+                         pack_dense_conv(dense, problem, a.blocks), in, residual, out);
       return conv_step(k.depthwise_conv, {"depthwise_conv", kSparseFma, weight.nonzeros()},
                        pack_depthwise_conv(dense, problem, a.blocks), in, residual, out);
     }
@@ -151,8 +149,8 @@ class LaneLowering {
   };
 
   template <class Packed>
-  Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, ConvKernel is, Packed packed, const LaneMap& in,
-                   const LaneMap* residual, const LaneMap& out) {
+  Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, ConvKernel is, Packed packed,
+                   const LaneMap& in, const LaneMap* residual, const LaneMap& out) {
     const double positions = double{1} * out.shape->tile_n * out.shape->tile_h * out.shape->tile_w;
     auto& step = b_.add(kernel, is.name, positions * static_cast<double>(is.weights) * is.fma);
     auto owned = std::make_shared<Packed>(std::move(packed));

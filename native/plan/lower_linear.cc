@@ -46,8 +46,8 @@ struct Operands {
 };
 
 template <class Packed>
-void add_packed(Builder& b, const Operation& o, const Product& p, Operands operands, KernelStep<Linear<Packed>>& step,
-                std::shared_ptr<Packed> packed) {
+void add_packed(Builder& b, const Operation& o, const Product& p, Operands operands,
+                KernelStep<Linear<Packed>>& step, std::shared_ptr<Packed> packed) {
   step.args.packed = packed.get();
   step.owned = std::move(packed);
   step.args.batch = p.batch;
@@ -75,13 +75,17 @@ Status lower_linear(Builder& b, const Operation& o) {
   const double batch = static_cast<double>(p.batch);
   if (!is_sparse(p.kernel, weight)) {
     const AlignedVector<float> dense = weight.dense();
-    auto packed = std::make_shared<PackedDenseLinear>(pack_dense_linear({dense.data(), rows, columns}, b.kernels().lanes));
-    auto& step = b.add(b.kernels().dense_linear, "dense_linear", kDenseMac * batch * static_cast<double>(weight.elements()));
+    auto packed =
+        std::make_shared<PackedDenseLinear>(pack_dense_linear({dense.data(), rows, columns}, b.kernels().lanes));
+    auto& step =
+        b.add(b.kernels().dense_linear, "dense_linear", kDenseMac * batch * static_cast<double>(weight.elements()));
     add_packed(b, o, p, {x, residual, weight.elements()}, step, std::move(packed));
     return {};
   }
-  auto packed = std::make_shared<PackedSparseLinear>(pack_sparse_linear(weight.sparse(p.inputs).view(), b.kernels().lanes, p.batch));
-  auto& step = b.add(b.kernels().sparse_linear, "sparse_linear", kSparseMac * batch * static_cast<double>(weight.nonzeros()));
+  auto packed = std::make_shared<PackedSparseLinear>(
+      pack_sparse_linear(weight.sparse(p.inputs).view(), b.kernels().lanes, p.batch));
+  auto& step = b.add(b.kernels().sparse_linear, "sparse_linear",
+                     kSparseMac * batch * static_cast<double>(weight.nonzeros()));
   const std::int64_t scratch = sparse_linear_scratch(*packed, step.info.parts);
   add_packed(b, o, p, {x, residual, weight.nonzeros()}, step, std::move(packed));
   if (scratch > 0) b.bind(step.args.scratch, b.make_scratch(scratch * std::int64_t{sizeof(float)}));

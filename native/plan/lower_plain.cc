@@ -92,7 +92,8 @@ class PlainLowering {
 
   Status operator()(const PoolAttributes& a) {
     const BufferId x = input(0);
-    auto& step = add(&plain::pool, "plain_pool", kElement * elements(out()) * a.window.kernel[0] * a.window.kernel[1]);
+    auto& step =
+        add(&plain::pool, "plain_pool", kElement * elements(out()) * a.window.kernel[0] * a.window.kernel[1]);
     step.args.kind = a.kind;
     step.args.window = conv_shape(a.window, 1, a.window.kernel[0], a.window.kernel[1]);
     step.args.count_pads = a.count_pads;

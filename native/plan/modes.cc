@@ -44,7 +44,9 @@ struct Chooser {
       const bool swapped = left != out;
       const ValueId map = o.inputs[swapped ? 1 : 0], other = o.inputs[swapped ? 0 : 1];
       const bool simple = a.kind == BinaryKind::kMul || a.kind == BinaryKind::kAdd;
-      return simple && is_in_lanes(map) && shape(map) == out && is_by_channel(shape(other), out, true) ? Mode::kAffine : Mode::kPlain;
+      return simple && is_in_lanes(map) && shape(map) == out && is_by_channel(shape(other), out, true)
+                 ? Mode::kAffine
+                 : Mode::kPlain;
     }
     const bool divides = a.kind == BinaryKind::kDiv && a.swapped;
     const bool map = is_in_lanes(o.inputs[0]) && shape(o.inputs[0]) == out;
@@ -68,8 +70,8 @@ struct Chooser {
 
   Mode follow(ValueId value) const { return is_in_lanes(value) ? Mode::kLanes : Mode::kPlain; }
 
-  // Whether `shape` broadcasts to the map `out` (N, C, H, W) as a number for each channel: (N, C, 1, 1), exactly that
-  // for a value; a constant may have fewer axes, or one number for all channels.
+  // Whether `shape` broadcasts to the map `out` (N, C, H, W) as a number for each channel: (N, C, 1, 1), exactly
+  // that for a value; a constant may have fewer axes, or one number for all channels.
   static bool is_by_channel(const Shape& given, const Shape& out, bool value) {
     if (value) return given == Shape{out[0], out[1], 1, 1};
     Shape full(4 - std::min<std::size_t>(4, given.size()), 1);
@@ -92,7 +94,8 @@ std::vector<Mode> choose_modes(const Graph& graph, const std::vector<ValueType>&
   for (std::size_t i = 0; i < modes.size(); ++i) {
     const Operation& operation = graph.operations[i];
     if (chooser.has_empty(operation)) continue;
-    modes[i] = std::visit([&](const auto& attributes) { return chooser.of(operation, attributes); }, operation.attributes);
+    modes[i] =
+        std::visit([&](const auto& attributes) { return chooser.of(operation, attributes); }, operation.attributes);
     chooser.in_lanes[static_cast<std::size_t>(operation.output)] = gives_lanes(operation, modes[i]);
   }
   return modes;

@@ -13,22 +13,27 @@ constexpr Limits kSize{-kMaxSize, kMaxSize};
 constexpr int kMany = std::numeric_limits<int>::max();
 
 constexpr Choice<KernelChoice> kKernels[] = {{"sparse", KernelChoice::kSparse}, {"dense", KernelChoice::kDense}};
-constexpr Choice<plain::PadMode> kPadModes[] = {
-    {"constant", plain::PadMode::kConstant}, {"reflect", plain::PadMode::kReflect}, {"edge", plain::PadMode::kEdge}};
+constexpr Choice<plain::PadMode> kPadModes[] = {{"constant", plain::PadMode::kConstant},
+                                                {"reflect", plain::PadMode::kReflect},
+                                                {"edge", plain::PadMode::kEdge}};
 constexpr Choice<plain::ResizeMode> kResizeModes[] = {{"nearest", plain::ResizeMode::kNearest},
                                                       {"linear", plain::ResizeMode::kLinear}};
-constexpr Choice<plain::Coordinates> kCoordinates[] = {{"asymmetric", plain::Coordinates::kAsymmetric},
-                                                       {"half_pixel", plain::Coordinates::kHalfPixel},
-                                                       {"align_corners", plain::Coordinates::kAlignCorners},
-                                                       {"pytorch_half_pixel", plain::Coordinates::kPytorchHalfPixel}};
+constexpr Choice<plain::Coordinates> kCoordinates[] = {
+    {"asymmetric", plain::Coordinates::kAsymmetric},
+    {"half_pixel", plain::Coordinates::kHalfPixel},
+    {"align_corners", plain::Coordinates::kAlignCorners},
+    {"pytorch_half_pixel", plain::Coordinates::kPytorchHalfPixel}};
 constexpr Choice<plain::Rounding> kRoundings[] = {{"floor", plain::Rounding::kFloor},
                                                   {"ceil", plain::Rounding::kCeil},
                                                   {"round_prefer_floor", plain::Rounding::kRoundPreferFloor},
                                                   {"round_prefer_ceil", plain::Rounding::kRoundPreferCeil}};
 constexpr Choice<plain::DepthToSpaceMode> kDepthModes[] = {{"DCR", plain::DepthToSpaceMode::kDcr},
                                                            {"CRD", plain::DepthToSpaceMode::kCrd}};
-constexpr Choice<Dtype> kCasts[] = {{"float32", Dtype::kFloat32}, {"int64", Dtype::kInt64}, {"int32", Dtype::kInt32},
-                                    {"uint8", Dtype::kUint8},     {"bool", Dtype::kBool}};
+constexpr Choice<Dtype> kCasts[] = {{"float32", Dtype::kFloat32},
+                                    {"int64", Dtype::kInt64},
+                                    {"int32", Dtype::kInt32},
+                                    {"uint8", Dtype::kUint8},
+                                    {"bool", Dtype::kBool}};
 
 Window strides_and_pads(AttributeReader& r) {
   Window window;

@@ -20,7 +20,8 @@ bool can_retile(const LaneShape& in, const LaneShape& out) noexcept {
 
 std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out) {
   std::vector<std::int32_t> from;
-  from.reserve(static_cast<std::size_t>(out.tile_n) * static_cast<std::size_t>(out.tile_h * out.tile_w * out.lanes));
+  from.reserve(static_cast<std::size_t>(out.tile_n) *
+               static_cast<std::size_t>(out.tile_h * out.tile_w * out.lanes));
   for (int image = 0; image < out.tile_n; ++image)
     for (int row = 0; row < out.tile_h; ++row)
       for (int column = 0; column < out.tile_w; ++column)
@@ -28,7 +29,8 @@ std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out
           const int n = lane / (out.grid_h * out.grid_w) * out.tile_n + image;
           const int y = lane / out.grid_w % out.grid_h * out.tile_h + row;
           const int x = lane % out.grid_w * out.tile_w + column;
-          from.push_back(offset_of(in, std::min(n, in.batch - 1), std::min(y, in.height - 1), std::min(x, in.width - 1)));
+          from.push_back(
+              offset_of(in, std::min(n, in.batch - 1), std::min(y, in.height - 1), std::min(x, in.width - 1)));
         }
   return from;
 }
@@ -42,7 +44,8 @@ void retile(const Retile& work, Part part) noexcept {
     const std::int32_t* from = work.from;
     for (int image = 0; image < out.tile_n; ++image)
       for (int row = 0; row < out.tile_h; ++row, from += length) {
-        float* to = work.out.data + image * out.image_stride() + channel * out.channel_stride() + out.offset(row, 0);
+        float* to =
+            work.out.data + image * out.image_stride() + channel * out.channel_stride() + out.offset(row, 0);
         for (int i = 0; i < length; ++i) to[i] = source[from[i]];
       }
   }

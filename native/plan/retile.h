@@ -1,7 +1,7 @@
 // From tiles to other tiles, by a table of where each lane of a channel comes from.
 //
-// Writes whole vectors, one after the other; lanes that overhang the picture get some pixel of it. All channels share
-// the table.
+// Writes whole vectors, one after the other; lanes that overhang the picture get some pixel of it. All channels
+// share the table.
 #pragma once
 
 #include <cstdint>

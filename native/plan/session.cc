@@ -38,7 +38,8 @@ Result<const Kernels*> kernels_for(std::string name) {
     if (const char* given = std::getenv("FEATHERWEIGHT_ISA")) name = given;
   if (name.empty()) return &best_kernels();
   if (const Kernels* kernels = kernels_named(name.c_str())) return kernels;
-  return Status(Code::kUnsupported, "the instruction set " + quoted(name) + " is unknown, or not supported here; there are: " + isa_names());
+  return Status(Code::kUnsupported, "the instruction set " + quoted(name) +
+                                        " is unknown, or not supported here; there are: " + isa_names());
 }
 
 struct FileCloser {
@@ -78,9 +79,8 @@ Result<std::shared_ptr<const Model>> Model::open(Bytes bytes, std::shared_ptr<co
 }
 
 Result<std::shared_ptr<const Model>> Model::open_copy(Bytes bytes) noexcept {
-  return guarded<Result<std::shared_ptr<const Model>>>([&] {
-    return open_owned(std::make_shared<std::vector<std::uint8_t>>(bytes.data, bytes.data + bytes.size));
-  });
+  return guarded<Result<std::shared_ptr<const Model>>>(
+      [&] { return open_owned(std::make_shared<std::vector<std::uint8_t>>(bytes.data, bytes.data + bytes.size)); });
 }
 
 Result<std::shared_ptr<const Model>> Model::open_path(const char* path) noexcept {
@@ -100,7 +100,8 @@ Status Model::read(Bytes bytes) {
   return {};
 }
 
-Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Model> model, const ContextOptions& options) noexcept {
+Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Model> model,
+                                                 const ContextOptions& options) noexcept {
   return guarded<Result<std::unique_ptr<Context>>>([&]() -> Result<std::unique_ptr<Context>> {
     if (options.threads < 1 || options.threads > kMostThreads)
       return Status(Code::kArgument, "threads should be from 1 to " + std::to_string(kMostThreads) + ", got " +
@@ -182,8 +183,8 @@ std::vector<ProfileRow> Context::timed(const Plan& plan, int repeats) {
   return rows;
 }
 
-Result<std::vector<ProfileRow>> Context::profile(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
-                                                 int repeats) noexcept {
+Result<std::vector<ProfileRow>> Context::profile(const std::vector<Shape>& shapes,
+                                                 const std::vector<const void*>& inputs, int repeats) noexcept {
   return guarded<Result<std::vector<ProfileRow>>>([&]() -> Result<std::vector<ProfileRow>> {
     const std::lock_guard<std::mutex> lock(mutex_);
     FW_ASSIGN(plan, plan_for(shapes));

@@ -1,5 +1,5 @@
-// A network that runs: the Model is what is in the file, shared and never changed; a Context is one user of it, with
-// threads, memory and a plan for each set of input shapes that it has seen.
+// A network that runs: the Model is what is in the file, shared and never changed; a Context is one user of it,
+// with threads, memory and a plan for each set of input shapes that it has seen.
 #pragma once
 
 #include <memory>
@@ -43,7 +43,7 @@ struct ContextOptions {
 
 struct ProfileRow {
   std::string operation, kernel;  // the name of the operation that the step is, or serves
-  double milliseconds = 0.0;  // the median
+  double milliseconds = 0.0;      // the median
   std::int64_t macs = 0, macs_done = 0;
   int threads = 1;
 };
@@ -51,7 +51,8 @@ struct ProfileRow {
 // One call at a time: calls from several threads wait for each other.
 class Context {
  public:
-  static Result<std::unique_ptr<Context>> create(std::shared_ptr<const Model> model, const ContextOptions& options) noexcept;
+  static Result<std::unique_ptr<Context>> create(std::shared_ptr<const Model> model,
+                                                 const ContextOptions& options) noexcept;
 
   const Model& model() const noexcept { return *model_; }
   const char* isa() const noexcept { return options_.kernels->name; }

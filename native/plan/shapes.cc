@@ -1,6 +1,7 @@
 // Along an axis, with reach = dilation (kernel - 1) + 1:
 //
-//   conv, pool:      out = (in + pads - reach) / stride + 1, rounded down; pools with `ceil`: up, less a window that
+//   conv, pool:      out = (in + pads - reach) / stride + 1, rounded down; pools with `ceil`: up, less a window
+//   that
 //                    begins beyond the picture and its first padding
 //   conv_transpose:  out = (in - 1) stride - pads + reach + output_pad
 #include "plan/shapes.h"
@@ -37,7 +38,8 @@ std::int64_t reach(const Window& window, std::size_t axis, std::int64_t kernel) 
 }
 
 // Sizes are below 2^31 and attributes below 2^20, so nothing here overflows.
-std::int64_t windows(const Window& window, std::size_t axis, std::int64_t size, std::int64_t kernel, bool ceil) noexcept {
+std::int64_t windows(const Window& window, std::size_t axis, std::int64_t size, std::int64_t kernel,
+                     bool ceil) noexcept {
   const std::int64_t begin = window.pads[axis], stride = window.strides[axis];
   const std::int64_t room = size + begin + window.pads[axis + 2] - reach(window, axis, kernel);
   if (room < 0 || size == 0 || size + begin + window.pads[axis + 2] > kMaxSize) return 0;
@@ -46,7 +48,8 @@ std::int64_t windows(const Window& window, std::size_t axis, std::int64_t size, 
 }
 
 Result<Shape> with_residual(const Call& call, Shape out) {
-  if (call.in.size() == 2 && *call.in[1] != out) return call.refuse("a residual of the output's shape " + text_of(out));
+  if (call.in.size() == 2 && *call.in[1] != out)
+    return call.refuse("a residual of the output's shape " + text_of(out));
   return out;
 }
 
@@ -55,8 +58,10 @@ Result<Shape> shape_of(const Call& call, const ConvAttributes& a) {
   const Shape& weight = call.weight();
   if (x.size() != 4 || weight.size() != 4 || weight[2] < 1 || weight[3] < 1 || x[1] != weight[1] * a.groups ||
       weight[0] % a.groups != 0 || !call.is_vector(call.operation.bias, weight[0]))
-    return call.refuse("(N, C, H, W), a weight (M, C / " + std::to_string(a.groups) + ", height, width) and a bias (M)");
-  Shape out{x[0], weight[0], windows(a.window, 0, x[2], weight[2], false), windows(a.window, 1, x[3], weight[3], false)};
+    return call.refuse("(N, C, H, W), a weight (M, C / " + std::to_string(a.groups) +
+                       ", height, width) and a bias (M)");
+  Shape out{x[0], weight[0], windows(a.window, 0, x[2], weight[2], false),
+            windows(a.window, 1, x[3], weight[3], false)};
   if (out[2] < 1 || out[3] < 1) return call.refuse("a picture that the kernel fits into, padding included");
   return with_residual(call, std::move(out));
 }
@@ -67,13 +72,15 @@ Result<Shape> shape_of(const Call& call, const ConvTransposeAttributes& a) {
   const bool fits = x.size() == 4 && weight.size() == 4 && weight[2] >= 1 && weight[3] >= 1 && x[1] == weight[0] &&
                     x[1] % a.groups == 0;
   if (!fits || !call.is_vector(call.operation.bias, weight[1] * a.groups))
-    return call.refuse("(N, C, H, W), a weight (C, M / " + std::to_string(a.groups) + ", height, width) and a bias (M)");
+    return call.refuse("(N, C, H, W), a weight (C, M / " + std::to_string(a.groups) +
+                       ", height, width) and a bias (M)");
   Shape out{x[0], weight[1] * a.groups};
   for (std::size_t axis = 0; axis < 2; ++axis) {
     const std::int64_t stretched = (x[2 + axis] - 1) * a.window.strides[axis];
-    out.push_back(stretched - a.window.pads[axis] - a.window.pads[axis + 2] + reach(a.window, axis, weight[2 + axis]) +
-                  a.output_pads[axis]);
-    if (x[2 + axis] < 1 || out[2 + axis] < 1) return call.refuse("a picture that something is left of without the padding");
+    out.push_back(stretched - a.window.pads[axis] - a.window.pads[axis + 2] +
+                  reach(a.window, axis, weight[2 + axis]) + a.output_pads[axis]);
+    if (x[2 + axis] < 1 || out[2 + axis] < 1)
+      return call.refuse("a picture that something is left of without the padding");
   }
   return out;
 }
@@ -81,7 +88,8 @@ Result<Shape> shape_of(const Call& call, const ConvTransposeAttributes& a) {
 Result<Shape> shape_of(const Call& call, const LinearAttributes&) {
   Shape out = call.x();
   const Shape& weight = call.weight();
-  if (out.empty() || weight.size() != 2 || out.back() != weight[1] || !call.is_vector(call.operation.bias, weight[0]))
+  if (out.empty() || weight.size() != 2 || out.back() != weight[1] ||
+      !call.is_vector(call.operation.bias, weight[0]))
     return call.refuse("(..., K), a weight (M, K) and a bias (M)");
   out.back() = weight[0];
   return with_residual(call, std::move(out));
@@ -120,7 +128,8 @@ Result<Shape> shape_of(const Call& call, const PoolAttributes& a) {
   for (std::size_t axis = 0; axis < 2; ++axis) {
     const int kernel = a.window.kernel[axis];
     for (const std::size_t end : {axis, axis + 2})
-      if (a.window.pads[end] >= kernel && a.window.pads[end] > 0) return call.refuse("padding smaller than the window");
+      if (a.window.pads[end] >= kernel && a.window.pads[end] > 0)
+        return call.refuse("padding smaller than the window");
     out.push_back(windows(a.window, axis, x[2 + axis], kernel, a.ceil));
     if (out.back() < 1) return call.refuse("a picture that the window fits into, padding included");
   }
@@ -191,7 +200,8 @@ Result<Shape> shape_of(const Call& call, const PadAttributes& a) {
         std::max(begin, end) > 0)
       return call.refuse("reflected pads smaller than what is reflected");
     if (a.mode == plain::PadMode::kEdge && out[axis] == 0) return call.refuse("edges to repeat");
-    if (begin < -out[axis] || end < -out[axis] || out[axis] + begin + end < 0) return call.refuse("pads that leave something");
+    if (begin < -out[axis] || end < -out[axis] || out[axis] + begin + end < 0)
+      return call.refuse("pads that leave something");
     out[axis] += begin + end;
   }
   return out;
@@ -202,7 +212,8 @@ Result<Shape> shape_of(const Call& call, const ResizeAttributes& a) {
   if (out.size() != 4 || out[2] < 1 || out[3] < 1) return call.refuse("(N, C, H, W) with pixels");
   for (std::size_t axis = 0; axis < 2; ++axis) {
     std::int64_t& size = out[2 + axis];
-    size = a.sizes.empty() ? static_cast<std::int64_t>(std::floor(static_cast<double>(size) * a.scales[axis])) : a.sizes[axis];
+    size = a.sizes.empty() ? static_cast<std::int64_t>(std::floor(static_cast<double>(size) * a.scales[axis]))
+                           : a.sizes[axis];
     if (size < 1) return call.refuse("a picture that something is left of");
   }
   return out;
@@ -222,13 +233,15 @@ Result<Shape> shape_of(const Call& call, const ReshapeAttributes& a) {
     rest = *next;
   }
   if (inferred) out[*inferred] = rest != 0 ? count(x) / rest : 0;
-  if (rest * (inferred ? out[*inferred] : 1) != count(x)) return call.refuse("as many elements as " + text_of(a.shape));
+  if (rest * (inferred ? out[*inferred] : 1) != count(x))
+    return call.refuse("as many elements as " + text_of(a.shape));
   return out;
 }
 
 Result<Shape> shape_of(const Call& call, const TransposeAttributes& a) {
   const Shape& x = call.x();
-  if (x.size() != a.permutation.size()) return call.refuse("as many axes as the permutation, " + std::to_string(a.permutation.size()));
+  if (x.size() != a.permutation.size())
+    return call.refuse("as many axes as the permutation, " + std::to_string(a.permutation.size()));
   Shape out;
   for (const std::int64_t axis : a.permutation) out.push_back(x[static_cast<std::size_t>(axis)]);
   return out;
@@ -273,15 +286,16 @@ Result<Shape> shape_of(const Call& call, const CastAttributes&) { return call.x(
 
 Status check_inputs(const Graph& graph, const std::vector<Shape>& inputs) {
   if (inputs.size() != graph.inputs.size())
-    return {Code::kArgument, "expected " + std::to_string(graph.inputs.size()) + " inputs, got " + std::to_string(inputs.size())};
+    return {Code::kArgument,
+            "expected " + std::to_string(graph.inputs.size()) + " inputs, got " + std::to_string(inputs.size())};
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Shape& expected = graph.inputs[i].shape;
     bool fits = expected.size() == inputs[i].size() && elements_of(inputs[i]).has_value();
     for (std::size_t axis = 0; fits && axis < expected.size(); ++axis)
       fits = expected[axis] == kUnknown || expected[axis] == inputs[i][axis];
     if (!fits)
-      return {Code::kShape, "input " + quoted(graph.inputs[i].name) + ": expected shape " + text_of(expected) + ", got " +
-                                text_of(inputs[i])};
+      return {Code::kShape, "input " + quoted(graph.inputs[i].name) + ": expected shape " + text_of(expected) +
+                                ", got " + text_of(inputs[i])};
   }
   return {};
 }
@@ -297,11 +311,12 @@ Result<Dtype> dtype_of(const Graph& graph, const Operation& operation, const std
     if (cast == nullptr && types[static_cast<std::size_t>(input)].dtype != Dtype::kFloat32)
       return Status(Code::kGraph, operation.title() + ": expected float32, got " +
                                       info_of(types[static_cast<std::size_t>(input)].dtype).name);
-  const Dtype dtype = cast != nullptr                                             ? cast->dtype
+  const Dtype dtype = cast != nullptr                                                  ? cast->dtype
                       : std::holds_alternative<ArgMaxAttributes>(operation.attributes) ? Dtype::kInt64
-                                                                                  : Dtype::kFloat32;
+                                                                                       : Dtype::kFloat32;
   if (dtype != Dtype::kFloat32 && !is_output(graph, operation.output))
-    return Status(Code::kGraph, operation.title() + ": its output is " + info_of(dtype).name + " and must be one of the graph's");
+    return Status(Code::kGraph,
+                  operation.title() + ": its output is " + info_of(dtype).name + " and must be one of the graph's");
   return dtype;
 }
 
@@ -323,7 +338,8 @@ bool graph_is_open(const Graph& graph) {
 }
 
 Dtype output_dtype(const Graph& graph, ValueId value) {
-  if (static_cast<std::size_t>(value) < graph.inputs.size()) return graph.inputs[static_cast<std::size_t>(value)].dtype;
+  if (static_cast<std::size_t>(value) < graph.inputs.size())
+    return graph.inputs[static_cast<std::size_t>(value)].dtype;
   for (const Operation& operation : graph.operations) {
     if (operation.output != value) continue;
     if (const auto* cast = std::get_if<CastAttributes>(&operation.attributes)) return cast->dtype;
@@ -362,7 +378,8 @@ Result<std::vector<ValueType>> infer_types(const Graph& graph, const std::vector
     Call call{graph, operation, {}};
     for (const ValueId input : operation.inputs) call.in.push_back(&types[static_cast<std::size_t>(input)].shape);
     FW_ASSIGN(dtype, dtype_of(graph, operation, types));
-    FW_ASSIGN(shape, std::visit([&](const auto& attributes) { return shape_of(call, attributes); }, operation.attributes));
+    FW_ASSIGN(shape,
+              std::visit([&](const auto& attributes) { return shape_of(call, attributes); }, operation.attributes));
     if (!elements_of(shape)) return call.refuse("an output within limits, not " + text_of(shape));
     types[static_cast<std::size_t>(operation.output)] = {dtype, std::move(shape)};
   }

@@ -10,11 +10,11 @@
 namespace featherweight {
 
 struct StepInfo {
-  int operation = -1;           // of the graph, that it is or serves
-  const char* kernel = "";      // "sparse_conv", "fill_halo", ...
-  std::int64_t macs = 0;        // as if nothing were zero
-  std::int64_t macs_done = 0;   // of nonzero weights alone, where zeros are skipped
-  double estimate = 0.0;        // nanoseconds on one thread
+  int operation = -1;          // of the graph, that it is or serves
+  const char* kernel = "";     // "sparse_conv", "fill_halo", ...
+  std::int64_t macs = 0;       // as if nothing were zero
+  std::int64_t macs_done = 0;  // of nonzero weights alone, where zeros are skipped
+  double estimate = 0.0;       // nanoseconds on one thread
   int parts = 1;
 };
 

@@ -72,7 +72,8 @@ Given given(const fw::Model& model, const std::vector<AnyArray>& arrays) {
   const auto& inputs = model.graph().inputs;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     fw::Shape shape;
-    for (std::size_t axis = 0; axis < arrays[i].ndim(); ++axis) shape.push_back(static_cast<std::int64_t>(arrays[i].shape(axis)));
+    for (std::size_t axis = 0; axis < arrays[i].ndim(); ++axis)
+      shape.push_back(static_cast<std::int64_t>(arrays[i].shape(axis)));
     if (i < inputs.size() && arrays[i].dtype() != dlpack_type(inputs[i].dtype))
       throw Failure{{fw::Code::kArgument, "input " + fw::quoted(inputs[i].name) + ": expected an array of " +
                                               fw::info_of(inputs[i].dtype).name}};
@@ -91,7 +92,8 @@ struct Output {
 
   nb::object array() && {
     void* data = bytes->data();
-    const nb::capsule owner(bytes.get(), [](void* p) noexcept { delete static_cast<fw::AlignedVector<std::uint8_t>*>(p); });
+    const nb::capsule owner(bytes.get(),
+                            [](void* p) noexcept { delete static_cast<fw::AlignedVector<std::uint8_t>*>(p); });
     (void)bytes.release();
     return nb::cast(nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, dlpack_type(dtype)));
   }
@@ -128,7 +130,8 @@ class Session {
     for (std::size_t i = 0; i < model.graph().outputs.size(); ++i) {
       const fw::OutputType& type = model.output_types()[i];
       list.append(nb::make_tuple(model.graph().values[static_cast<std::size_t>(model.graph().outputs[i])],
-                                 fw::info_of(type.dtype).name, type.shape ? sizes(*type.shape) : nb::object(nb::none())));
+                                 fw::info_of(type.dtype).name,
+                                 type.shape ? sizes(*type.shape) : nb::object(nb::none())));
     }
     return list;
   }
@@ -181,8 +184,8 @@ void bind_session(nb::module_& module) {
   module.attr("RuntimeFailure") = nb::steal(failure_type);
   nb::register_exception_translator(&translate);
   nb::class_<Session>(module, "Session")
-      .def(nb::init<const nb::object&, int, const std::optional<std::string>&>(), nb::arg("source"), nb::arg("threads"),
-           nb::arg("isa") = nb::none(), "Open a path (str) or the bytes of a .fw file.")
+      .def(nb::init<const nb::object&, int, const std::optional<std::string>&>(), nb::arg("source"),
+           nb::arg("threads"), nb::arg("isa") = nb::none(), "Open a path (str) or the bytes of a .fw file.")
       .def_prop_ro("isa", &Session::isa)
       .def_prop_ro("threads", &Session::threads)
       .def("inputs", &Session::inputs, "Name, dtype and sizes of each input.")
@@ -190,5 +193,6 @@ void bind_session(nb::module_& module) {
       .def("run", &Session::run, nb::arg("arrays"), "Run with arrays in C order; gives the outputs.")
       .def("profile", &Session::profile, nb::arg("arrays"), nb::arg("repeats"),
            "Operation, kernel, milliseconds, MACs and MACs done of each step.")
-      .def("arena_bytes", &Session::arena_bytes, nb::arg("arrays"), "How much memory values take for these shapes.");
+      .def("arena_bytes", &Session::arena_bytes, nb::arg("arrays"),
+           "How much memory values take for these shapes.");
 }

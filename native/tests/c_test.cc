@@ -30,7 +30,8 @@ void a_network_runs() {
   CHECK(value.shape.rank == 2 && value.shape.sizes[0] == FW_UNKNOWN && value.shape.sizes[1] == 2);
   CHECK(fw_output(network, 1, &value) == FW_OK && value.dtype == FW_INT64 && value.shape.rank == 1);
   fw_shape out[2];
-  CHECK(fw_prepare(network, &kTwo, out) == FW_OK && out[0].rank == 2 && out[0].sizes[1] == 3 && out[1].sizes[0] == 2);
+  CHECK(fw_prepare(network, &kTwo, out) == FW_OK && out[0].rank == 2 && out[0].sizes[1] == 3 &&
+        out[1].sizes[0] == 2);
   const float x[4] = {1, 1, -1, 1};
   float y[6];
   std::int64_t best[2];

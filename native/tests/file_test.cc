@@ -21,7 +21,8 @@ FwFile small_network() {
   for (std::size_t i = 0; i < weight.size(); i += 3) weight[i] = static_cast<float>(i) * 0.01f - 0.3f;
   file.input("x", "[null, 3, 8, 8]").sparse("w", {4, 3, 3, 3}, weight).dense("b", {4}, {1, 2, 3, 4});
   file.dense("w2", {2, 4}, {1, -1, 2, -2, 3, -3, 4, -4});
-  file.op("conv", "\"x\"", "a", R"("pads": [1, 1, 1, 1], "activation": {"kind": "relu"})", R"("weight": "w", "bias": "b")");
+  file.op("conv", "\"x\"", "a", R"("pads": [1, 1, 1, 1], "activation": {"kind": "relu"})",
+          R"("weight": "w", "bias": "b")");
   file.op("global_average_pool", "\"a\"", "p").op("reshape", "\"p\"", "f", R"("shape": [0, -1])");
   return file.op("linear", "\"f\"", "y", "", R"("weight": "w2")").output("y");
 }
@@ -52,7 +53,9 @@ Status open(const Data& data) {
 bool refuses(const Data& data, Code code, const char* words) {
   const Status status = open(data);
   const bool as_expected = status.code() == code && status.text().find(words) != std::string::npos;
-  if (!as_expected) std::fprintf(stderr, "expected \"%s\", got %d: %s\n", words, static_cast<int>(status.code()), status.text().c_str());
+  if (!as_expected)
+    std::fprintf(stderr, "expected \"%s\", got %d: %s\n", words, static_cast<int>(status.code()),
+                 status.text().c_str());
   return as_expected;
 }
 
@@ -82,7 +85,8 @@ void the_outside_is_checked() {
   CHECK(refuses(with("\"F32\"", "\"F64\""), Code::kFile, "\"dtype\""));
   CHECK(refuses(with("\"data_offsets\": [0, ", "\"data_offsets\": [1, "), Code::kFile, "takes"));
   CHECK(refuses(with("\"data_offsets\": [0, ", "\"data_offsets\": [-1, "), Code::kFile, "data_offsets"));
-  CHECK(refuses(with("\"shape\": [2, 4]", "\"shape\": [9223372036854775807, 4]"), Code::kFile, "too many elements"));
+  CHECK(
+      refuses(with("\"shape\": [2, 4]", "\"shape\": [9223372036854775807, 4]"), Code::kFile, "too many elements"));
   CHECK(refuses(with("\"shape\": [2, 4]", "\"shape\": [-2, -4]"), Code::kFile, "negative"));
   CHECK(refuses(with("\"b\": {\"dtype\"", "\"w2\": {\"dtype\""), Code::kFile, "twice"));
   Data longer = file.bytes();
@@ -98,11 +102,15 @@ void constants_are_held_against_the_graph() {
   const auto with = [&](const std::string& what, const std::string& other) {
     return FwFile::assemble(file.header(replaced(file.graph(), what, other)), file.body());
   };
-  CHECK(refuses(with("\"b\": {\"shape\": [4]", "\"b\": {\"shape\": [5]"), Code::kFile, "should have the shape (5)"));
-  CHECK(refuses(with("[4, 3, 3, 3], \"storage\": \"sparse\"", "[4, 3, 3, 1], \"storage\": \"sparse\""), Code::kFile, "gaps are not valid"));
-  CHECK(refuses(with("[4, 3, 3, 3], \"storage\": \"sparse\"", "[4, 3, 3, 3], \"storage\": \"dense\""), Code::kFile, "no tensor \"w\""));
-  CHECK(refuses(with("\"w2\": {\"shape\": [2, 4], \"storage\": \"dense\"", "\"w2\": {\"shape\": [2, 4], \"storage\": \"sparse\""), Code::kFile,
-                "no tensor \"w2.values\""));
+  CHECK(
+      refuses(with("\"b\": {\"shape\": [4]", "\"b\": {\"shape\": [5]"), Code::kFile, "should have the shape (5)"));
+  CHECK(refuses(with("[4, 3, 3, 3], \"storage\": \"sparse\"", "[4, 3, 3, 1], \"storage\": \"sparse\""), Code::kFile,
+                "gaps are not valid"));
+  CHECK(refuses(with("[4, 3, 3, 3], \"storage\": \"sparse\"", "[4, 3, 3, 3], \"storage\": \"dense\""), Code::kFile,
+                "no tensor \"w\""));
+  CHECK(refuses(with("\"w2\": {\"shape\": [2, 4], \"storage\": \"dense\"",
+                     "\"w2\": {\"shape\": [2, 4], \"storage\": \"sparse\""),
+                Code::kFile, "no tensor \"w2.values\""));
 }
 
 // Bytes, numbers and words of a valid file are changed: a status comes back, and the sanitizers stay silent.
@@ -111,13 +119,16 @@ void mutations_do_no_harm() {
   const Data valid = file.bytes();
   const std::string header = file.header(file.graph());
   std::mt19937 random(7);
-  const std::vector<std::string> tokens = {"0", "-1", "1", "4", "255", "9223372036854775807", "null", "[]", "{}", "\"x\"", "\"w\"", "\"sparse\"",
-                                           "\"dense\"", "1e308", "2147483647", "true", "3", "8", "65536", "\"conv\"", "\"y\""};
+  const std::vector<std::string> tokens = {
+      "0",     "-1",       "1",          "4",         "255",   "9223372036854775807", "null", "[]", "{}",
+      "\"x\"", "\"w\"",    "\"sparse\"", "\"dense\"", "1e308", "2147483647",          "true", "3",  "8",
+      "65536", "\"conv\"", "\"y\""};
   int opened = 0;
   for (int round = 0; round < 6000; ++round) {
     Data data = valid;
     if (round % 3 == 0) {
-      for (std::size_t n = 1 + random() % 4; n > 0; --n) data[random() % data.size()] = static_cast<std::uint8_t>(random());
+      for (std::size_t n = 1 + random() % 4; n > 0; --n)
+        data[random() % data.size()] = static_cast<std::uint8_t>(random());
     } else if (round % 3 == 1) {
       data.resize(random() % (data.size() + 1));
     } else {

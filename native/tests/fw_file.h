@@ -16,7 +16,8 @@ class FwFile {
  public:
   // `shape` as in the graph: "[null, 3, 8, 8]".
   FwFile& input(const std::string& name, const std::string& shape, const std::string& dtype = "float32") {
-    inputs_ += comma(inputs_) + R"({"name": ")" + name + R"(", "dtype": ")" + dtype + R"(", "shape": )" + shape + "}";
+    inputs_ +=
+        comma(inputs_) + R"({"name": ")" + name + R"(", "dtype": ")" + dtype + R"(", "shape": )" + shape + "}";
     return *this;
   }
   FwFile& output(const std::string& name) {
@@ -24,10 +25,11 @@ class FwFile {
     return *this;
   }
   // `inputs`: "\"x\", \"y\""; attributes and constants: the insides of their objects.
-  FwFile& op(const std::string& kind, const std::string& inputs, const std::string& output, const std::string& attributes = "",
-             const std::string& constants = "") {
-    operations_ += comma(operations_) + R"({"op": ")" + kind + R"(", "name": ")" + output + R"(", "inputs": [)" + inputs +
-                   R"(], "outputs": [")" + output + R"("], "attributes": {)" + attributes + R"(}, "constants": {)" + constants + "}}";
+  FwFile& op(const std::string& kind, const std::string& inputs, const std::string& output,
+             const std::string& attributes = "", const std::string& constants = "") {
+    operations_ += comma(operations_) + R"({"op": ")" + kind + R"(", "name": ")" + output + R"(", "inputs": [)" +
+                   inputs + R"(], "outputs": [")" + output + R"("], "attributes": {)" + attributes +
+                   R"(}, "constants": {)" + constants + "}}";
     return *this;
   }
   FwFile& dense(const std::string& name, const Shape& shape, const std::vector<float>& values) {
@@ -45,21 +47,22 @@ class FwFile {
         positions.push_back(static_cast<std::int64_t>(i));
       }
     const auto gaps = naive::gap_encode(positions);
-    tensor(name + ".values", "F32", {static_cast<std::int64_t>(nonzeros.size())}, nonzeros.data(), nonzeros.size() * sizeof(float));
+    tensor(name + ".values", "F32", {static_cast<std::int64_t>(nonzeros.size())}, nonzeros.data(),
+           nonzeros.size() * sizeof(float));
     tensor(name + ".gaps", "U8", {static_cast<std::int64_t>(gaps.size())}, gaps.data(), gaps.size());
     return *this;
   }
 
   std::string graph() const {
-    return R"({"version": 1, "inputs": [)" + inputs_ + R"(], "outputs": [)" + outputs_ + R"(], "operations": [)" + operations_ +
-           R"(], "constants": {)" + constants_ + "}}";
+    return R"({"version": 1, "inputs": [)" + inputs_ + R"(], "outputs": [)" + outputs_ + R"(], "operations": [)" +
+           operations_ + R"(], "constants": {)" + constants_ + "}}";
   }
   std::vector<std::uint8_t> bytes() const { return assemble(header(graph()), body_); }
   std::string header(const std::string& graph) const {
     std::string escaped;
     for (const char c : graph) escaped += c == '"' ? std::string("\\\"") : std::string(1, c);
-    return R"({"__metadata__": {"format": "featherweight.fw", "version": "1", "featherweight.graph": ")" + escaped + R"("})" +
-           tensors_ + "}";
+    return R"({"__metadata__": {"format": "featherweight.fw", "version": "1", "featherweight.graph": ")" + escaped +
+           R"("})" + tensors_ + "}";
   }
   const std::vector<std::uint8_t>& body() const { return body_; }
 
@@ -80,14 +83,15 @@ class FwFile {
     return "[" + text + "]";
   }
   void constant(const std::string& name, const Shape& shape, const char* storage) {
-    constants_ += comma(constants_) + '"' + name + R"(": {"shape": )" + list(shape) + R"(, "storage": ")" + storage + "\"}";
+    constants_ +=
+        comma(constants_) + '"' + name + R"(": {"shape": )" + list(shape) + R"(, "storage": ")" + storage + "\"}";
   }
   void tensor(const std::string& name, const char* dtype, const Shape& shape, const void* data, std::size_t size) {
     const std::size_t begin = body_.size();
     body_.resize(begin + size);
     if (size != 0) std::memcpy(body_.data() + begin, data, size);
-    tensors_ += ", \"" + name + R"(": {"dtype": ")" + dtype + R"(", "shape": )" + list(shape) + R"(, "data_offsets": [)" +
-                std::to_string(begin) + ", " + std::to_string(begin + size) + "]}";
+    tensors_ += ", \"" + name + R"(": {"dtype": ")" + dtype + R"(", "shape": )" + list(shape) +
+                R"(, "data_offsets": [)" + std::to_string(begin) + ", " + std::to_string(begin + size) + "]}";
   }
 
   std::string inputs_, outputs_, operations_, constants_, tensors_;

@@ -13,7 +13,9 @@ namespace {
 FwFile with_constants() {
   FwFile f;
   f.input("x", "[2, 4, 6, 6]").input("t", "[2, 5, 4]").input("i", "[2, 3]", "int64");
-  f.dense("w", {8, 4, 3, 3}, std::vector<float>(288)).dense("g", {8, 2, 3, 3}, std::vector<float>(144)).dense("b8", {8}, std::vector<float>(8));
+  f.dense("w", {8, 4, 3, 3}, std::vector<float>(288))
+      .dense("g", {8, 2, 3, 3}, std::vector<float>(144))
+      .dense("b8", {8}, std::vector<float>(8));
   f.dense("v4", {4, 2, 3, 3}, std::vector<float>(72));
   return f.dense("m", {7, 4}, std::vector<float>(28)).dense("c4", {4}, std::vector<float>(4));
 }
@@ -23,7 +25,8 @@ struct Got {
   std::optional<Shape> shape;
   std::string why;
 };
-Got shape_of(const std::string& op, const std::string& inputs, const std::string& attributes = "", const std::string& constants = "") {
+Got shape_of(const std::string& op, const std::string& inputs, const std::string& attributes = "",
+             const std::string& constants = "") {
   FwFile f = with_constants();
   f.op(op, inputs, "y", attributes, constants).output("y");
   auto graph = parse_graph(f.graph());
@@ -35,7 +38,8 @@ Got shape_of(const std::string& op, const std::string& inputs, const std::string
 
 void shape(const Got& got, const Shape& expected) {
   if (got.shape != expected)
-    std::fprintf(stderr, "expected %s, got %s\n", text_of(expected).c_str(), got.shape ? text_of(*got.shape).c_str() : got.why.c_str());
+    std::fprintf(stderr, "expected %s, got %s\n", text_of(expected).c_str(),
+                 got.shape ? text_of(*got.shape).c_str() : got.why.c_str());
   CHECK(got.shape == expected);
 }
 void refused(const Got& got, const std::string& words) {
@@ -45,7 +49,8 @@ void refused(const Got& got, const std::string& words) {
 }
 
 void shapes_are_inferred() {
-  shape(shape_of("conv", "\"x\"", R"("pads": [1, 1, 1, 1], "strides": [2, 1])", R"("weight": "w", "bias": "b8")"), {2, 8, 3, 6});
+  shape(shape_of("conv", "\"x\"", R"("pads": [1, 1, 1, 1], "strides": [2, 1])", R"("weight": "w", "bias": "b8")"),
+        {2, 8, 3, 6});
   shape(shape_of("conv", "\"x\"", R"("dilations": [2, 2])", R"("weight": "w")"), {2, 8, 2, 2});
   shape(shape_of("conv", "\"x\"", R"("groups": 2)", R"("weight": "g")"), {2, 8, 4, 4});
   shape(shape_of("linear", "\"t\"", "", R"("weight": "m")"), {2, 5, 7});
@@ -55,7 +60,9 @@ void shapes_are_inferred() {
   shape(shape_of("global_max_pool", "\"x\""), {2, 4, 1, 1});
   shape(shape_of("mul", "\"t\"", R"("swapped": true)", R"("b": "c4")"), {2, 5, 4});
   shape(shape_of("concat", "\"x\", \"x\"", R"("axis": -3)"), {2, 8, 6, 6});
-  shape(shape_of("slice", "\"t\"", R"("starts": [-3, 9], "ends": [2147483647, -9], "axes": [1, 2], "steps": [2, -1])"), {2, 2, 4});
+  shape(shape_of("slice", "\"t\"",
+                 R"("starts": [-3, 9], "ends": [2147483647, -9], "axes": [1, 2], "steps": [2, -1])"),
+        {2, 2, 4});
   shape(shape_of("pad", "\"t\"", R"("pads": [0, 1, -1, 0, 2, 0])"), {2, 8, 3});
   shape(shape_of("resize", "\"x\"", R"("scales": [1.5, 0.5], "mode": "linear")"), {2, 4, 9, 3});
   shape(shape_of("reshape", "\"x\"", R"("shape": [0, -1, 9])"), {2, 16, 9});
@@ -65,12 +72,16 @@ void shapes_are_inferred() {
   shape(shape_of("depth_to_space", "\"x\"", R"("block": 2)"), {2, 1, 12, 12});
   shape(shape_of("arg_max", "\"t\"", R"("axis": 1)"), {2, 1, 4});
   shape(shape_of("cast", "\"i\"", R"("dtype": "float32")"), {2, 3});
-  shape(shape_of("conv_transpose", "\"x\"", R"("strides": [2, 1], "groups": 2, "output_pads": [1, 0])", R"("weight": "v4")"), {2, 4, 14, 8});
+  shape(shape_of("conv_transpose", "\"x\"", R"("strides": [2, 1], "groups": 2, "output_pads": [1, 0])",
+                 R"("weight": "v4")"),
+        {2, 4, 14, 8});
 }
 
 void shapes_that_do_not_fit_are_refused() {
-  refused(shape_of("conv", "\"x\"", R"("groups": 2)", R"("weight": "w")"), "conv y: expected (N, C, H, W), a weight (M, C / 2");
-  refused(shape_of("conv", "\"x\"", "", R"("weight": "w", "bias": "c4")"), "got (2, 4, 6, 6); constant (8, 4, 3, 3); constant (4)");
+  refused(shape_of("conv", "\"x\"", R"("groups": 2)", R"("weight": "w")"),
+          "conv y: expected (N, C, H, W), a weight (M, C / 2");
+  refused(shape_of("conv", "\"x\"", "", R"("weight": "w", "bias": "c4")"),
+          "got (2, 4, 6, 6); constant (8, 4, 3, 3); constant (4)");
   refused(shape_of("conv", "\"x\"", R"("dilations": [3, 3])", R"("weight": "w")"), "kernel fits into");
   refused(shape_of("conv", "\"x\", \"x\"", "", R"("weight": "w")"), "residual of the output's shape (2, 8, 4, 4)");
   refused(shape_of("max_pool", "\"x\"", R"("kernel": [1, 1], "pads": [1, 0, 0, 0])"), "padding smaller");
@@ -84,7 +95,8 @@ void shapes_that_do_not_fit_are_refused() {
   refused(shape_of("depth_to_space", "\"x\"", R"("block": 3)"), "multiple of 9");
   refused(shape_of("reduce_mean", "\"x\"", R"("axes": [1, 1])"), "each once");
   refused(shape_of("add", "\"i\", \"i\""), "expected float32, got int64");
-  refused(shape_of("pad", "\"x\"", R"("pads": [0, 0, 0, 0, 2147483647, 2147483647, 2147483647, 2147483647])"), "within limits");
+  refused(shape_of("pad", "\"x\"", R"("pads": [0, 0, 0, 0, 2147483647, 2147483647, 2147483647, 2147483647])"),
+          "within limits");
 }
 
 void graphs_that_are_wrong_are_refused() {
@@ -96,7 +108,8 @@ void graphs_that_are_wrong_are_refused() {
   refused(shape_of("conv", "\"x\"", R"("strides": [0, 1])", R"("weight": "w")"), "\"strides\" should be");
   refused(shape_of("conv", "\"x\"", R"("strides": [1])", R"("weight": "w")"), "2 whole numbers");
   refused(shape_of("conv", "\"x\"", R"("activation": {"kind": "clip", "min": 0})", R"("weight": "w")"), "\"max\"");
-  refused(shape_of("conv", "\"x\"", R"("activation": {"kind": "relu", "min": 0})", R"("weight": "w")"), "activation relu: unknown attribute");
+  refused(shape_of("conv", "\"x\"", R"("activation": {"kind": "relu", "min": 0})", R"("weight": "w")"),
+          "activation relu: unknown attribute");
   refused(shape_of("unary", "\"x\""), "\"activation\" should be an object");
   refused(shape_of("add", "\"x\""), "takes two inputs, or one and the constant");
   refused(shape_of("unary", "\"x\", \"x\"", R"("activation": {"kind": "relu"})"), "takes 1 inputs, got 2");
@@ -115,7 +128,9 @@ void graphs_that_are_wrong_are_refused() {
 
 void unknown_sizes_are_told() {
   FwFile f;
-  f.input("x", "[null, 3, null, null]").op("global_average_pool", "\"x\"", "p").op("reshape", "\"p\"", "y", R"("shape": [0, -1])");
+  f.input("x", "[null, 3, null, null]")
+      .op("global_average_pool", "\"x\"", "p")
+      .op("reshape", "\"p\"", "y", R"("shape": [0, -1])");
   const auto graph = parse_graph(f.output("y").output("x").graph());
   const auto types = partial_output_types(graph.value());
   CHECK((types[0].shape == Shape{kUnknown, 3}));

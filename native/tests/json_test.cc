@@ -13,7 +13,8 @@ namespace {
 bool accepts(const std::string& text) { return parse_json(text).ok(); }
 
 void values_are_what_they_say() {
-  const auto result = parse_json(R"( {"a": [1, -2.5, true, null, "x\n\u00e9\ud83d\ude00"], "b": {}, "c": 9223372036854775807} )");
+  const auto result =
+      parse_json(R"( {"a": [1, -2.5, true, null, "x\n\u00e9\ud83d\ude00"], "b": {}, "c": 9223372036854775807} )");
   CHECK(result.ok());
   const Json& json = result.value();
   const Json::Array& items = *json.find("a")->array();
@@ -30,11 +31,44 @@ void values_are_what_they_say() {
 }
 
 void what_is_no_json_is_refused() {
-  for (const char* text :
-       {"", " ", "{", "}", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "01", "-", "1.", ".5", "1e", "+1", "nul",
-        "truefalse", "[1 2]", "\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\x01\"", "\"\n\"",
-        "1 2", "NaN", "Infinity", "1e999", "'a'", "[1]]", "\"\xff\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-        "\"\xe2\x82\""})
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "}",
+                           "[1,]",
+                           "[,1]",
+                           "{\"a\"}",
+                           "{\"a\":}",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "01",
+                           "-",
+                           "1.",
+                           ".5",
+                           "1e",
+                           "+1",
+                           "nul",
+                           "truefalse",
+                           "[1 2]",
+                           "\"",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\ud800\"",
+                           "\"\\udc00\"",
+                           "\"\\ud800\\u0041\"",
+                           "\"\x01\"",
+                           "\"\n\"",
+                           "1 2",
+                           "NaN",
+                           "Infinity",
+                           "1e999",
+                           "'a'",
+                           "[1]]",
+                           "\"\xff\"",
+                           "\"\xc0\xaf\"",
+                           "\"\xed\xa0\x80\"",
+                           "\"\xf4\x90\x80\x80\"",
+                           "\"\xe2\x82\""})
     CHECK(!accepts(text));
 }
 

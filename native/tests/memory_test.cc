@@ -20,7 +20,8 @@ void check_plan(const std::vector<Lifetime>& buffers) {
     CHECK(plan.offsets[i] + buffers[i].bytes <= plan.bytes);
     for (std::size_t j = 0; j < i; ++j)
       if (lives_overlap(buffers[i], buffers[j]))
-        CHECK(plan.offsets[i] + buffers[i].bytes <= plan.offsets[j] || plan.offsets[j] + buffers[j].bytes <= plan.offsets[i]);
+        CHECK(plan.offsets[i] + buffers[i].bytes <= plan.offsets[j] ||
+              plan.offsets[j] + buffers[j].bytes <= plan.offsets[i]);
   }
 }
 

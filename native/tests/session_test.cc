@@ -30,8 +30,8 @@ struct Run {
   std::vector<std::vector<float>> outputs;
 };
 
-Run run(const std::shared_ptr<const Model>& model, const std::vector<Shape>& shapes, const std::vector<std::vector<float>>& arrays,
-        const ContextOptions& options) {
+Run run(const std::shared_ptr<const Model>& model, const std::vector<Shape>& shapes,
+        const std::vector<std::vector<float>>& arrays, const ContextOptions& options) {
   Run result;
   auto context = Context::create(model, options);
   CHECK(context.ok());
@@ -43,7 +43,8 @@ Run run(const std::shared_ptr<const Model>& model, const std::vector<Shape>& sha
   std::vector<const void*> in;
   std::vector<void*> out;
   for (const auto& array : arrays) in.push_back(array.data());
-  for (const ValueType& type : result.types) result.outputs.emplace_back(static_cast<std::size_t>(count(type.shape)), -77.0f);
+  for (const ValueType& type : result.types)
+    result.outputs.emplace_back(static_cast<std::size_t>(count(type.shape)), -77.0f);
   for (auto& output : result.outputs) out.push_back(output.data());
   for (int repeat = 0; repeat < 2; ++repeat) CHECK(context.value()->run(shapes, in, out).ok());
   return result;
@@ -55,7 +56,8 @@ double difference(const std::vector<float>& got, const std::vector<float>& expec
   for (const float x : expected) scale = std::max(scale, std::abs(static_cast<double>(x)));
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (std::isnan(got[i]) != std::isnan(expected[i])) return 1e9;
-    if (got[i] != expected[i]) most = std::max(most, std::abs(static_cast<double>(got[i]) - static_cast<double>(expected[i])));
+    if (got[i] != expected[i])
+      most = std::max(most, std::abs(static_cast<double>(got[i]) - static_cast<double>(expected[i])));
   }
   return got.size() == expected.size() ? most / scale : 1e9;
 }
@@ -103,12 +105,15 @@ void residual_network(const Shape& input) {
     const std::string n = std::to_string(stage), x = "\"s" + n + "\"", next = std::to_string(stage + 1);
     const std::string stride = stage == 0 ? "[1, 1]" : "[2, 2]";
     const std::int64_t out = channels * 2;
-    f.sparse("wa" + n, {out, channels, 3, 3}, random_floats(out * channels * 9, 0.1)).dense("ba" + n, {out}, random_floats(out));
+    f.sparse("wa" + n, {out, channels, 3, 3}, random_floats(out * channels * 9, 0.1))
+        .dense("ba" + n, {out}, random_floats(out));
     f.sparse("wb" + n, {out, out, 3, 3}, random_floats(out * out * 9, 0.1));
     f.sparse("wd" + n, {out, channels, 1, 1}, random_floats(out * channels, 0.3));
-    f.op("conv", x, "a" + n, "\"strides\": " + stride + R"(, "pads": [1, 1, 1, 1], )" + kRelu, constants("wa" + n, "ba" + n));
+    f.op("conv", x, "a" + n, "\"strides\": " + stride + R"(, "pads": [1, 1, 1, 1], )" + kRelu,
+         constants("wa" + n, "ba" + n));
     f.op("conv", x, "d" + n, "\"strides\": " + stride, constants("wd" + n));
-    f.op("conv", "\"a" + n + "\", \"d" + n + "\"", "s" + next, R"("pads": [1, 1, 1, 1], "kernel": "sparse", )" + kRelu, constants("wb" + n));
+    f.op("conv", "\"a" + n + "\", \"d" + n + "\"", "s" + next,
+         R"("pads": [1, 1, 1, 1], "kernel": "sparse", )" + kRelu, constants("wb" + n));
     channels = out;
   }
   f.op("global_average_pool", "\"s4\"", "p").op("reshape", "\"p\"", "flat", R"("shape": [0, -1])");
@@ -121,12 +126,19 @@ void residual_network(const Shape& input) {
 void mobile_network() {
   FwFile f;
   f.input("x", "[null, 3, 21, 19]");
-  f.dense("w0", {6, 3, 3, 3}, random_floats(6 * 27)).dense("wd", {6, 1, 3, 3}, random_floats(54)).dense("we", {2, 6, 1, 1}, random_floats(12));
-  f.dense("wf", {6, 2, 1, 1}, random_floats(12)).sparse("wp", {9, 6, 1, 1}, random_floats(54, 0.3)).dense("wm", {12, 1, 5, 5}, random_floats(300));
-  f.op("conv", "\"x\"", "a", R"("strides": [2, 2], "pads": [1, 1, 1, 1], "activation": {"kind": "hard_swish"})", constants("w0"));
-  f.op("conv", "\"a\"", "d", R"("pads": [1, 1, 1, 1], "groups": 6, "activation": {"kind": "clip", "min": 0, "max": 6})", constants("wd"));
+  f.dense("w0", {6, 3, 3, 3}, random_floats(6 * 27))
+      .dense("wd", {6, 1, 3, 3}, random_floats(54))
+      .dense("we", {2, 6, 1, 1}, random_floats(12));
+  f.dense("wf", {6, 2, 1, 1}, random_floats(12))
+      .sparse("wp", {9, 6, 1, 1}, random_floats(54, 0.3))
+      .dense("wm", {12, 1, 5, 5}, random_floats(300));
+  f.op("conv", "\"x\"", "a", R"("strides": [2, 2], "pads": [1, 1, 1, 1], "activation": {"kind": "hard_swish"})",
+       constants("w0"));
+  f.op("conv", "\"a\"", "d",
+       R"("pads": [1, 1, 1, 1], "groups": 6, "activation": {"kind": "clip", "min": 0, "max": 6})", constants("wd"));
   f.op("global_average_pool", "\"d\"", "q").op("conv", "\"q\"", "e", kRelu, constants("we"));
-  f.op("conv", "\"e\"", "g", R"("activation": {"kind": "sigmoid"})", constants("wf")).op("mul", "\"g\", \"d\"", "m");
+  f.op("conv", "\"e\"", "g", R"("activation": {"kind": "sigmoid"})", constants("wf"))
+      .op("mul", "\"g\", \"d\"", "m");
   f.op("conv", "\"m\"", "y", R"("kernel": "dense")", constants("wp"));
   f.op("conv", "\"m\"", "z", R"("strides": [2, 2], "pads": [2, 2, 2, 2], "groups": 6)", constants("wm"));
   check_network("mobile", f.output("y").output("z").output("d"), {{2, 3, 21, 19}});
@@ -135,19 +147,26 @@ void mobile_network() {
 // Maps joined and cut by channels, pooled in every way, and two operations that want different halos of one map.
 void branching_network() {
   FwFile f;
-  f.input("x", "[null, 4, 15, 17]").dense("w", {6, 4, 3, 3}, random_floats(216)).sparse("v", {5, 10, 3, 3}, random_floats(450, 0.2));
-  f.dense("scale", {10}, random_floats(10)).dense("shift", {10}, random_floats(10)).dense("g", {6, 2, 3, 1}, random_floats(36));
+  f.input("x", "[null, 4, 15, 17]")
+      .dense("w", {6, 4, 3, 3}, random_floats(216))
+      .sparse("v", {5, 10, 3, 3}, random_floats(450, 0.2));
+  f.dense("scale", {10}, random_floats(10))
+      .dense("shift", {10}, random_floats(10))
+      .dense("g", {6, 2, 3, 1}, random_floats(36));
   f.op("conv", "\"x\"", "a", R"("pads": [1, 1, 1, 1])", constants("w"));
   f.op("max_pool", "\"a\"", "mp", R"("kernel": [3, 3], "pads": [1, 1, 1, 1])");
   f.op("average_pool", "\"a\"", "ap", R"("kernel": [3, 3], "pads": [1, 1, 1, 1])");
-  f.op("average_pool", "\"a\"", "cp", R"("kernel": [2, 3], "strides": [2, 2], "pads": [1, 1, 0, 1], "ceil": true, "count_pads": true)");
+  f.op("average_pool", "\"a\"", "cp",
+       R"("kernel": [2, 3], "strides": [2, 2], "pads": [1, 1, 0, 1], "ceil": true, "count_pads": true)");
   f.op("max_pool", "\"a\"", "dp", R"("kernel": [2, 2], "strides": [2, 2], "ceil": true)");
   f.op("add", "\"mp\", \"ap\"", "sum", kRelu).op("concat", "\"sum\", \"x\"", "cat", R"("axis": 1)");
   f.op("affine", "\"cat\"", "aff", kRelu, R"("scale": "scale", "shift": "shift")");
   f.op("conv", "\"aff\"", "y", R"("pads": [2, 2, 2, 2], "dilations": [2, 2])", constants("v"));
   f.op("slice", "\"aff\"", "part", R"("starts": [3], "ends": [9], "axes": [1])");
   f.op("conv", "\"part\"", "grouped", R"("groups": 3, "strides": [3, 1], "pads": [0, 0, 2, 0])", constants("g"));
-  f.op("global_max_pool", "\"cp\"", "peak").op("unary", "\"dp\"", "t", R"("activation": {"kind": "tanh"})").op("sub", "\"cp\", \"dp\"", "diff");
+  f.op("global_max_pool", "\"cp\"", "peak")
+      .op("unary", "\"dp\"", "t", R"("activation": {"kind": "tanh"})")
+      .op("sub", "\"cp\", \"dp\"", "diff");
   for (const char* name : {"y", "grouped", "peak", "t", "diff", "aff", "mp"}) f.output(name);
   check_network("branching", f, {{3, 4, 15, 17}});
 }
@@ -155,7 +174,10 @@ void branching_network() {
 // Constants that broadcast over channels, either way around.
 void channel_constants() {
   FwFile f;
-  f.input("x", "[null, 3, 6, 6]").dense("w", {4, 3, 1, 1}, random_floats(12)).dense("c", {4, 1, 1}, {1, 2, 3, 4}).dense("one", {}, {2});
+  f.input("x", "[null, 3, 6, 6]")
+      .dense("w", {4, 3, 1, 1}, random_floats(12))
+      .dense("c", {4, 1, 1}, {1, 2, 3, 4})
+      .dense("one", {}, {2});
   f.dense("row", {6}, random_floats(6)).op("conv", "\"x\"", "a", "", constants("w"));
   int index = 0;
   for (const char* op : {"add", "sub", "mul", "div"})
@@ -170,13 +192,19 @@ void channel_constants() {
 // Attention over tokens, and what else runs over plain arrays.
 void token_network() {
   FwFile f;
-  f.input("x", "[null, 9, 8]").sparse("wq", {8, 8}, random_floats(64, 0.3)).dense("wk", {8, 8}, random_floats(64)).dense("b", {8}, random_floats(8));
-  f.op("linear", "\"x\"", "q", "", constants("wq", "b")).op("linear", "\"x\"", "k", R"("kernel": "dense")", constants("wk"));
+  f.input("x", "[null, 9, 8]")
+      .sparse("wq", {8, 8}, random_floats(64, 0.3))
+      .dense("wk", {8, 8}, random_floats(64))
+      .dense("b", {8}, random_floats(8));
+  f.op("linear", "\"x\"", "q", "", constants("wq", "b"))
+      .op("linear", "\"x\"", "k", R"("kernel": "dense")", constants("wk"));
   f.op("transpose", "\"k\"", "kt", R"("permutation": [0, 2, 1])").op("matmul", "\"q\", \"kt\"", "s");
   f.op("softmax", "\"s\"", "p", R"("axis": -1)").op("matmul", "\"p\", \"x\"", "o");
   f.op("linear", "\"o\", \"x\"", "r", R"("activation": {"kind": "gelu"})", constants("wk", "b"));
-  f.op("reduce_mean", "\"r\"", "m", R"("axes": [1], "keep": false)").op("slice", "\"r\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");
-  f.op("concat", "\"r\", \"sl\"", "cat", R"("axis": 1)").op("pad", "\"m\"", "padded", R"("pads": [0, 1, 0, 2], "value": 3)");
+  f.op("reduce_mean", "\"r\"", "m", R"("axes": [1], "keep": false)")
+      .op("slice", "\"r\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");
+  f.op("concat", "\"r\", \"sl\"", "cat", R"("axis": 1)")
+      .op("pad", "\"m\"", "padded", R"("pads": [0, 1, 0, 2], "value": 3)");
   for (const char* name : {"m", "cat", "padded", "p"}) f.output(name);
   check_network("tokens", f, {{2, 9, 8}});
 }
@@ -184,11 +212,16 @@ void token_network() {
 // Between maps in lanes, operations that are not: resize, pad, depth to space, a transposed convolution.
 void leaving_and_entering() {
   FwFile f;
-  f.input("x", "[1, 4, 9, 7]").dense("w", {4, 4, 3, 3}, random_floats(144)).dense("t", {4, 3, 2, 2}, random_floats(48));
+  f.input("x", "[1, 4, 9, 7]")
+      .dense("w", {4, 4, 3, 3}, random_floats(144))
+      .dense("t", {4, 3, 2, 2}, random_floats(48));
   f.op("conv", "\"x\"", "a", R"("pads": [1, 1, 1, 1])", constants("w"));
-  f.op("resize", "\"a\"", "up", R"("scales": [2.0, 2.0], "mode": "linear")").op("conv", "\"up\"", "b", kRelu, constants("w"));
-  f.op("pad", "\"b\"", "pd", R"("pads": [0, 0, 1, 2, 0, 0, 3, 1], "mode": "reflect")").op("conv", "\"pd\"", "c", R"("strides": [2, 2])", constants("w"));
-  f.op("depth_to_space", "\"c\"", "d2s", R"("block": 2)").op("conv_transpose", "\"c\"", "ct", R"("strides": [2, 2])", constants("t"));
+  f.op("resize", "\"a\"", "up", R"("scales": [2.0, 2.0], "mode": "linear")")
+      .op("conv", "\"up\"", "b", kRelu, constants("w"));
+  f.op("pad", "\"b\"", "pd", R"("pads": [0, 0, 1, 2, 0, 0, 3, 1], "mode": "reflect")")
+      .op("conv", "\"pd\"", "c", R"("strides": [2, 2])", constants("w"));
+  f.op("depth_to_space", "\"c\"", "d2s", R"("block": 2)")
+      .op("conv_transpose", "\"c\"", "ct", R"("strides": [2, 2])", constants("t"));
   f.op("reshape", "\"c\"", "flat", R"("shape": [1, -1])");
   for (const char* name : {"d2s", "ct", "flat", "a"}) f.output(name);
   check_network("leaving and entering", f, {{1, 4, 9, 7}});
@@ -197,14 +230,20 @@ void leaving_and_entering() {
 // An input, and one value twice, as outputs.
 void outputs_that_nothing_writes() {
   FwFile f;
-  f.input("x", "[2, 3]").input("z", "[6]").op("reshape", "\"x\"", "r", R"("shape": [3, 2])").op("add", "\"x\", \"x\"", "d").op("reshape", "\"d\"", "e", R"("shape": [6])");
+  f.input("x", "[2, 3]")
+      .input("z", "[6]")
+      .op("reshape", "\"x\"", "r", R"("shape": [3, 2])")
+      .op("add", "\"x\", \"x\"", "d")
+      .op("reshape", "\"d\"", "e", R"("shape": [6])");
   for (const char* name : {"x", "r", "d", "e", "d", "z"}) f.output(name);
   check_network("outputs", f, {{2, 3}, {6}});
 }
 
 void empty_arrays() {
   FwFile f;
-  f.input("x", "[null, 3, 8, 8]").dense("w", {4, 3, 3, 3}, random_floats(108)).op("conv", "\"x\"", "a", "", constants("w"));
+  f.input("x", "[null, 3, 8, 8]")
+      .dense("w", {4, 3, 3, 3}, random_floats(108))
+      .op("conv", "\"x\"", "a", "", constants("w"));
   f.op("global_average_pool", "\"a\"", "p").op("reshape", "\"p\"", "y", R"("shape": [0, 4])").output("y");
   check_network("empty", f, {{0, 3, 8, 8}});
 }
@@ -212,7 +251,9 @@ void empty_arrays() {
 // Strides and windows that lanes are not made for.
 void unusual_windows() {
   FwFile f;
-  f.input("x", "[1, 2, 40, 40]").dense("w", {3, 2, 1, 1}, random_floats(6)).dense("v", {2, 3, 1, 2}, random_floats(12));
+  f.input("x", "[1, 2, 40, 40]")
+      .dense("w", {3, 2, 1, 1}, random_floats(6))
+      .dense("v", {2, 3, 1, 2}, random_floats(12));
   f.op("conv", "\"x\"", "a", R"("strides": [1048576, 19])", constants("w"));
   f.op("conv", "\"a\"", "y", R"("pads": [0, 1000000, 0, 1000000], "dilations": [1, 1048576])", constants("v"));
   f.op("max_pool", "\"x\"", "p", R"("kernel": [2, 2], "strides": [2, 30])");
@@ -228,11 +269,13 @@ void random_convolutions() {
     const auto four = [&](int least) { return std::to_string(least + pick(0, 2)); };
     const int needed = std::max(0, dilation * (std::max(kh, kw) - 1) + 1 - std::min(h, w));
     FwFile f;
-    f.input("x", "[null, " + std::to_string(in) + ", null, null]").sparse("w", {out, in / groups, kh, kw}, random_floats(std::int64_t{out} * in / groups * kh * kw, 0.4));
+    f.input("x", "[null, " + std::to_string(in) + ", null, null]")
+        .sparse("w", {out, in / groups, kh, kw}, random_floats(std::int64_t{out} * in / groups * kh * kw, 0.4));
     f.sparse("v", {3, out, 1, 1}, random_floats(3 * out, 0.5));
     f.op("conv", "\"x\"", "a",
-         "\"strides\": [" + four(1) + ", " + four(1) + "], \"pads\": [" + four(needed) + ", " + four(needed) + ", " + four(0) + ", " + four(0) +
-             "], \"dilations\": [" + std::to_string(dilation) + ", " + std::to_string(dilation) + "], \"groups\": " + std::to_string(groups) +
+         "\"strides\": [" + four(1) + ", " + four(1) + "], \"pads\": [" + four(needed) + ", " + four(needed) +
+             ", " + four(0) + ", " + four(0) + "], \"dilations\": [" + std::to_string(dilation) + ", " +
+             std::to_string(dilation) + "], \"groups\": " + std::to_string(groups) +
              (pick(0, 1) == 0 ? ", \"kernel\": \"sparse\"" : ", \"kernel\": \"dense\""),
          constants("w"));
     f.op("conv", "\"a\"", "y", "\"strides\": [2, 1]", constants("v")).output("y").output("a");
@@ -258,7 +301,8 @@ void wrong_settings_are_refused() {
 }  // namespace
 
 int main() {
-  for (const Shape& input : {Shape{1, 3, 64, 64}, Shape{1, 3, 56, 50}, Shape{3, 3, 33, 47}, Shape{17, 3, 32, 32}}) residual_network(input);
+  for (const Shape& input : {Shape{1, 3, 64, 64}, Shape{1, 3, 56, 50}, Shape{3, 3, 33, 47}, Shape{17, 3, 32, 32}})
+    residual_network(input);
   mobile_network();
   branching_network();
   channel_constants();

@@ -16,7 +16,8 @@ void every_index_is_done_once() {
     CHECK(pool.threads() == threads);
     for (int count : {0, 1, 2, 3, 7, 64}) {
       std::vector<int> done(static_cast<std::size_t>(count));
-      for (int round = 0; round < 200; ++round) pool.run(count, [&](int index) { ++done[static_cast<std::size_t>(index)]; });
+      for (int round = 0; round < 200; ++round)
+        pool.run(count, [&](int index) { ++done[static_cast<std::size_t>(index)]; });
       for (const int times : done) CHECK(times == 200);
     }
   }
@@ -37,7 +38,10 @@ void pools_come_and_go() {
   for (int round = 0; round < 100; ++round) {
     ThreadPool pool(4);
     int first = 0;
-    if (round % 2 == 0) pool.run(4, [&](int index) { if (index == 0) ++first; });
+    if (round % 2 == 0)
+      pool.run(4, [&](int index) {
+        if (index == 0) ++first;
+      });
     CHECK(first == (round % 2 == 0 ? 1 : 0));
   }
 }

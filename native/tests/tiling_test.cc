@@ -22,7 +22,8 @@ struct Chosen {
 Chosen choose(int size, int batch, int stride, double work) {
   FwFile f;
   f.input("x", "[null, 4, null, null]").dense("w", {4, 4, 3, 3}, std::vector<float>(144, 1.0f));
-  f.op("conv", "\"x\"", "a", conv(1), R"("weight": "w")").op("conv", "\"a\"", "b", conv(stride), R"("weight": "w")");
+  f.op("conv", "\"x\"", "a", conv(1), R"("weight": "w")")
+      .op("conv", "\"a\"", "b", conv(stride), R"("weight": "w")");
   f.op("conv", "\"b\"", "y", conv(1), R"("weight": "w")").output("y");
   const auto graph = parse_graph(f.graph());
   CHECK(graph.ok());
