@@ -16,9 +16,8 @@ def gap_scatter(
 ) -> int:
     """Put values of width bytes at the decoded positions of out; returns a status, 0 is well formed."""
 
-class RuntimeFailure(Exception):
-    """What the native engine refuses; its arguments are a code (1 file, 2 graph, 3 shape, 4 argument,
-    5 unsupported, 6 memory, 7 file that cannot be read) and a text."""
+class RuntimeFailure(Exception):  # noqa: N818
+    """What the native engine refuses: a code, as in native/base/status.h, and a text."""
 
 class Session:
     """A `.fw` file that runs. Calls from several threads wait for each other, without the GIL."""
