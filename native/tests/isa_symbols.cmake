@@ -1,0 +1,18 @@
+# Fails where an object file of one instruction set has symbols that the linker may take for another's.
+#   cmake -DNM=... -DARCHIVE=... -P isa_symbols.cmake
+execute_process(COMMAND ${NM} -C -A --defined-only ${ARCHIVE} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX REPLACE "[][;]" " " symbols "${symbols}")
+string(REPLACE "\n" ";" symbols "${symbols}")
+set(seen 0)
+foreach(symbol IN LISTS symbols)
+  if(NOT symbol MATCHES "(avx2|avx512)\\.cc\\.o")
+    continue()
+  endif()
+  math(EXPR seen "${seen} + 1")
+  if(symbol MATCHES " [TWVuBDR] " AND NOT symbol MATCHES "featherweight::(avx2|avx512)::|DW\\.ref\\.|__odr_asan")
+    message(SEND_ERROR "code of an instruction set that leaves its file: ${symbol}")
+  endif()
+endforeach()
+if(seen EQUAL 0)
+  message(FATAL_ERROR "no symbols of avx2.cc or avx512.cc in ${ARCHIVE}")
+endif()
