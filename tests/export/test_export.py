@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import featherweight as fw
 from featherweight.errors import OnnxError, SettingError
 from featherweight.export import parity
+from featherweight.export.translations import in_order
 from featherweight.structured.graph_module import RewrittenModule
 
 
@@ -175,3 +176,35 @@ def test_without_onnxruntime_onnx_itself_compares(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "a.onnx").exists()
+
+
+class ChannelsLast(nn.Module):
+    """torch pools a channels-last picture by way of as_strided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(4, 6)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.mix(x).permute(0, 3, 1, 2)).flatten(1)
+
+
+def test_pooling_of_channels_last_is_no_gather(tmp_path: Path) -> None:
+    fw.export_onnx(ChannelsLast(), torch.randn(1, 5, 5, 4), tmp_path / "last.onnx")
+    operators = {node.op_type for node in onnx.load(tmp_path / "last.onnx").graph.node}
+    assert not operators & {"Gather", "Range"}
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "expected"),
+    [
+        (["n", 6, 1, 1], [6, 1, 6, 6], True),
+        ([2, 3, 4], [12, 4, 1], True),
+        ([2, 3, 4], [12, 1, 3], False),
+        (["n", 6, 1, 1], ["m", 1, 6, 6], False),
+        ([3, "n"], [4, 1], False),
+    ],
+)
+def test_strides_in_order(size: list[Any], stride: list[Any], expected: bool) -> None:
+    assert in_order(size, stride) is expected

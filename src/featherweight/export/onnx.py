@@ -20,6 +20,7 @@ from featherweight.core.trace import Example, as_arguments, evaluating
 from featherweight.errors import OnnxError, SettingError
 from featherweight.export.inputs import free_batch, with_batch
 from featherweight.export.parity import Arguments, difference
+from featherweight.export.translations import translations
 
 TOLERANCE = 1e-4  # of the largest number of an output
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
@@ -98,6 +99,7 @@ def _exported(model: nn.Module, arguments: Arguments, dynamic_batch: bool, opset
                 dynamo=True,
                 opset_version=opset,
                 dynamic_shapes=shapes,
+                custom_translation_table=translations(),
                 verbose=False,
             )
         proto = program.model_proto
