@@ -4,7 +4,8 @@
 //              [positions=0] [channels=0] [sweep=0|1] [rounds=20] [huge=1|0]
 //
 // Only pixels of the picture count as work, not those that overhang it. sweep=1 tries many blocks and prints the
-// best; huge=0 puts feature maps on small pages. One thread. One layer is run over and over: what it reads is in the caches as it would be right after the layer before.
+// best; huge=0 puts feature maps on small pages. One thread. One layer is run over and over: what it reads is in the
+// caches as it would be right after the layer before.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -168,7 +169,8 @@ struct Result {
 };
 
 template <class Packed>
-Result measure(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const Packed& packed, Maps& maps, int rounds) {
+Result measure(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const Packed& packed, Maps& maps,
+               int rounds) {
   Convolution<Packed> op;
   op.packed = &packed;
   op.in = maps.in;
@@ -209,8 +211,8 @@ void run_layer(const Layer& layer, const Options& o, double peak_rate, Total& to
   const double rate = flops / result.seconds * 1e-9;
   total.seconds += layer.times * result.seconds;
   total.flops += layer.times * flops;
-  std::printf("%-14s %4d -> %4d  %3d  tile %2dx%-2d %3.0f%%  %8.1f us  %6.1f GFLOP/s  %5.1f%%  blocks %d, %d", layer.name,
-              layer.in_channels, layer.out_channels, p.out.height, p.out.tile_h, p.out.tile_w, 100.0 * filled,
+  std::printf("%-14s %4d -> %4d  %3d  tile %2dx%-2d %3.0f%%  %8.1f us  %6.1f GFLOP/s  %5.1f%%  blocks %d, %d",
+              layer.name, layer.in_channels, layer.out_channels, p.out.height, p.out.tile_h, p.out.tile_w, 100.0 * filled,
               result.seconds * 1e6, rate, 100.0 * rate / peak_rate, result.blocks.positions, result.blocks.channels);
   if (o.sweep)
     std::printf("  (own choice: %d, %d: %.1f us)", own.blocks.positions, own.blocks.channels, own.seconds * 1e6);
@@ -231,7 +233,8 @@ int main(int count, char** texts) {
   std::printf("%s, %s, density %g; at most %.0f GFLOP/s\n", o.kernels->name, o.kind.c_str(), o.density, peak_rate);
   Total total;
   for (const Layer& layer : layers())
-    if (o.network == layer.network && (o.kind == "depthwise") == (layer.groups > 1) && std::strstr(layer.name, o.layer.c_str()) != nullptr)
+    if (o.network == layer.network && (o.kind == "depthwise") == (layer.groups > 1) &&
+        std::strstr(layer.name, o.layer.c_str()) != nullptr)
       run_layer(layer, o, peak_rate, total);
   std::printf("together %.2f ms, %.1f GFLOP/s, %.1f%%\n", total.seconds * 1e3, total.flops / total.seconds * 1e-9,
               100.0 * total.flops / total.seconds * 1e-9 / peak_rate);

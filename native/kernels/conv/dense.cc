@@ -39,7 +39,8 @@ struct DensePacker {
     const ConvProblem& p = packed.problem;
     const Piece& piece = packed.pieces.list.data[0];
     const std::int64_t bytes = std::int64_t{4} * p.in.lanes * vectors_read(p.conv, piece.rows, piece.columns);
-    return std::max(static_cast<int>(kFirstCache / std::max<std::int64_t>(1, bytes)), divide_up(kFewestSums, packed.taps));
+    const auto fitting = static_cast<int>(kFirstCache / std::max<std::int64_t>(1, bytes));
+    return std::max(fitting, divide_up(kFewestSums, packed.taps));
   }
 
   void list_out_blocks() {

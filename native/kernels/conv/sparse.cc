@@ -36,7 +36,8 @@ struct Packer {
   // As many as the cache holds, but enough for some nonzeros in each row.
   int channels_of_a_block() const {
     const Piece& piece = packed.pieces.list.data[0];
-    const std::int64_t bytes = std::int64_t{4} * packed.problem.in.lanes * vectors_read(conv(), piece.rows, piece.columns);
+    const int vectors = vectors_read(conv(), piece.rows, piece.columns);
+    const std::int64_t bytes = std::int64_t{4} * packed.problem.in.lanes * vectors;
     const std::int64_t nonzeros = weights.starts[weights.rows];
     const double of_a_channel = static_cast<double>(nonzeros) / std::max(1, weights.rows * group_channels());
     const auto needed = of_a_channel > 0.0 ? kNonzeros / of_a_channel : 1e9;

@@ -55,7 +55,8 @@ void sparse_piece(const PieceWork& given, const SparseRows& rows) noexcept {
     FW_UNROLL for (int turn = 1; turn < kTurns; ++turn) clear(sums[turn]);
     const SparseEntry* const end = entry + row->entries;
     for (; end - entry >= kTurns; entry += kTurns)
-      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn) add_entry<R, C, S>(sums[turn], ahead.next(entry + turn), work);
+      FW_UNROLL for (int turn = 0; turn < kTurns; ++turn)
+        add_entry<R, C, S>(sums[turn], ahead.next(entry + turn), work);
     if constexpr (kTurns > 1) {
       for (; entry != end; ++entry) add_entry<R, C, S>(sums[0], ahead.next(entry), work);
       FW_UNROLL for (int turn = 1; turn < kTurns; ++turn)
@@ -119,7 +120,8 @@ inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64
 inline void sparse_conv(const SparseConv& op, Part part) noexcept {
   const PackedSparseConv& packed = *op.packed;
   const Ending ending = ending_of(op.epilogue, packed.pieces.flat);
-  const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * static_cast<std::int64_t>(packed.pieces.list.size);
+  const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
+  const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * pieces;
   for_each_run(share(tiles * packed.strips, part), packed.strips,
                [&](std::int64_t tile, Range strips) noexcept { sparse_strips(op, ending, tile, strips); });
 }

@@ -139,7 +139,9 @@ void check_conv(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const
   CHECK(worst < 1e-6f);
   if (!(worst < 1e-6f)) {
     const ConvShape& v = c.problem.conv;
-    std::fprintf(stderr, "error %g: kernel %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d, %dx%dx%dx%d to %dx%dx%d, tile %dx%d\n",
+    std::fprintf(stderr,
+                 "error %g: kernel %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d, %dx%dx%dx%d to %dx%dx%d, "
+                 "tile %dx%d\n",
                  static_cast<double>(worst), v.kernel_h, v.kernel_w, v.stride_h, v.stride_w, v.pad_top, v.pad_left,
                  v.dilation_h, v.dilation_w, v.groups, c.problem.in.batch, c.problem.in.channels, c.problem.in.height,
                  c.problem.in.width, shape.channels, shape.height, shape.width, shape.tile_h, shape.tile_w);
@@ -152,7 +154,8 @@ void check_conv(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const
           if (row >= 0 && row < shape.tile_h && column >= 0 && column < shape.tile_w) continue;
           const std::ptrdiff_t at =
               image * shape.image_stride() + channel * shape.channel_stride() + shape.offset(row, column);
-          for (int lane = 0; lane < shape.lanes; ++lane) alone = alone && out[static_cast<std::size_t>(at + lane)] == kUntouched;
+          for (int lane = 0; lane < shape.lanes; ++lane)
+            alone = alone && out[static_cast<std::size_t>(at + lane)] == kUntouched;
         }
   CHECK(alone);
 }

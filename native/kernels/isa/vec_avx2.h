@@ -23,7 +23,9 @@ FW_INLINE void store(float* p, Vec v) noexcept { _mm256_store_ps(p, v.raw); }
 FW_INLINE void store_any(float* p, Vec v) noexcept { _mm256_storeu_ps(p, v.raw); }
 FW_INLINE void store_first(float* p, Vec v, int n) noexcept { _mm256_maskstore_ps(p, first_lanes(n), v.raw); }
 FW_INLINE Vec broadcast(float x) noexcept { return {_mm256_set1_ps(x)}; }
-FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept { return {_mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits)))}; }
+FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept {
+  return {_mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits)))};
+}
 
 FW_INLINE Vec operator+(Vec a, Vec b) noexcept { return {_mm256_add_ps(a.raw, b.raw)}; }
 FW_INLINE Vec operator-(Vec a, Vec b) noexcept { return {_mm256_sub_ps(a.raw, b.raw)}; }

@@ -22,7 +22,9 @@ FW_INLINE void store(float* p, Vec v) noexcept { _mm512_store_ps(p, v.raw); }
 FW_INLINE void store_any(float* p, Vec v) noexcept { _mm512_storeu_ps(p, v.raw); }
 FW_INLINE void store_first(float* p, Vec v, int n) noexcept { _mm512_mask_storeu_ps(p, first_lanes(n).raw, v.raw); }
 FW_INLINE Vec broadcast(float x) noexcept { return {_mm512_set1_ps(x)}; }
-FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept { return {_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(bits)))}; }
+FW_INLINE Vec broadcast_bits(std::uint32_t bits) noexcept {
+  return {_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(bits)))};
+}
 
 FW_INLINE Vec operator+(Vec a, Vec b) noexcept { return {_mm512_add_ps(a.raw, b.raw)}; }
 FW_INLINE Vec operator-(Vec a, Vec b) noexcept { return {_mm512_sub_ps(a.raw, b.raw)}; }
