@@ -172,6 +172,20 @@ def test_constants_into_linear(shape: tuple[int, ...]) -> None:
     assert kind_of(graph.operations[0]) == "gelu"
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (2, 5, 3, 4)])
+def test_constants_before_linear(shape: tuple[int, ...]) -> None:
+    """The scale and shift of a layer norm go into the product after it."""
+    chain = Chain(shape)
+    normal = chain.const("add", chain.const("mul", chain("softmax", "x", axis=1), floats(4)), floats(4))
+    assert ops(chain.fused(chain.linear(normal, 4, 6))) == ["softmax", "linear"]
+
+
+def test_a_constant_before_two_readers_stays() -> None:
+    chain = Chain((2, 3, 4))
+    scaled = chain.const("mul", "x", floats(4))
+    assert ops(chain.fused(chain.linear(scaled, 4, 6), chain.linear(scaled, 4, 5)))[0] == "mul"
+
+
 def test_a_constant_that_makes_the_value_larger_stays() -> None:
     chain = Chain((1, 3, 4))
     assert ops(chain.fused(chain.const("add", chain.linear("x", 4, 6), floats(2, 1, 1)))) == ["linear", "add"]
@@ -319,6 +333,22 @@ def test_an_average_that_leaves_padding_out_keeps_the_pad_apart() -> None:
     pad = chain("pad", "x", pads=[0, 0, 1, 1, 0, 0, 1, 1])
     pool = chain("average_pool", pad, kernel=[3, 3], pads=[1, 1, 1, 1])
     assert ops(chain.fused(pool)) == ["pad", "average_pool"]
+
+
+@pytest.mark.parametrize(("size", "gone"), [((16, 24), True), ((16, 25), False)])
+def test_patches_are_a_product(size: tuple[int, int], gone: bool) -> None:
+    chain = Chain((2, 3, *size))
+    arrays = {"weight": floats(5, 3, 8, 12), "bias": floats(5)}
+    patches = chain("conv", "x", constants=arrays, strides=[8, 12])
+    graph = chain.fused(chain.unary(patches, "relu"))
+    assert ("linear" in ops(graph)) is gone
+    assert ("conv" in ops(graph)) is not gone
+
+
+def test_windows_that_overlap_stay_a_convolution() -> None:
+    chain = Chain((1, 3, 24, 24))
+    windows = chain("conv", "x", constants={"weight": floats(5, 3, 9, 9)}, strides=[8, 8])
+    assert ops(chain.fused(windows)) == ["conv"]
 
 
 def test_shapes_in_a_row() -> None:

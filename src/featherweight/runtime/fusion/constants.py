@@ -127,6 +127,32 @@ def _times(before: Operation, weight: Array, scale: Array) -> Array:
     return (grouped * scale.reshape(groups, 1, -1, 1, 1)).reshape(weight.shape)
 
 
+@rewrites.register("constant before linear")
+def before_linear(view: View, operation: Operation) -> Change | None:
+    """A constant that is one number for each input of a product, as after a layer norm.
+
+    W (s x + t) + b is (W s) x + (W t + b).
+    """
+    before = view.sole(operation.inputs[0], *_BINARY) if operation.op == "linear" else None
+    if before is None or "activation" in before.attributes or len(before.inputs) != 1:
+        return None
+    found, shape = _scale_shift(view, before), view.shapes[before.output]
+    if found is None or view.shapes[before.inputs[0]] != shape or before.output in operation.inputs[1:]:
+        return None
+    scale, shift = (_along(array, shape, len(shape) - 1) for array in found)
+    weight, bias = view.constant(operation, "weight"), view.constant(operation, "bias")
+    if scale is None or shift is None or weight is None:
+        return None
+    wide = weight.astype(np.float64)
+    arrays = {"weight": wide * scale, "bias": wide @ shift + (0 if bias is None else bias)}
+    names = {role: view.new_name(f"{operation.name}.{role}") for role in arrays}
+    made = replace(operation, inputs=(before.inputs[0], *operation.inputs[1:]), constants=names)
+    return Change(
+        {before.name: (), operation.name: (made,)},
+        {names[role]: _float(array) for role, array in arrays.items()},
+    )
+
+
 @rewrites.register("affine before convolution")
 def before_convolution(view: View, operation: Operation) -> Change | None:
     """A scale of the input's channels; a shift only without padding, which would be shifted too."""

@@ -14,11 +14,13 @@ ORDER = (
     "affine into weights",
     "constant into linear",
     "affine before convolution",
+    "constant before linear",
     "pad into window",
     "shape after shape",
     "function before shape",
     "function into epilogue",
     "residual",
+    "patches into linear",
 )
 _MOST_ROUNDS = 1000
 
