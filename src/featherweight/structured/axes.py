@@ -10,6 +10,7 @@ import numpy as np
 from featherweight.core.trace import Call, Graph, refs
 from featherweight.structured.rules import Axes, Flow, Rule, Statistic, rules
 from featherweight.structured.rules.pointwise import pointwise
+from featherweight.structured.rules.zeros import keeps_zeros
 from featherweight.structured.units import Axis, Units, Why, fixed
 
 _IDLE = Why("no operation used it on the example inputs")
@@ -67,11 +68,13 @@ def trace_axes(graph: Graph) -> Tracing:
     statistics: list[Statistic] = []
     unknown: list[Call] = []
     shapes = dict(graph.shapes)
+    zero = dict.fromkeys(graph.stored, True)
     for call in graph.calls:
         for ref in refs(call.arguments):  # constants of the program, and what is not traced
             known.setdefault(ref.name, [fixed(size) for size in graph.shapes[ref.name]])
-        flow = Flow(call, units, known, shapes, statistics)
+        flow = Flow(call, units, known, shapes, statistics, zero)
         outputs = _applied(flow, unknown)
+        zero |= dict.fromkeys(call.outputs, keeps_zeros(call, zero, shapes))
         known |= dict(zip(call.outputs, outputs, strict=True))
     for name in graph.outputs:
         for axis in known.get(name, []):
@@ -118,21 +121,40 @@ def _unused(graph: Graph) -> set[str]:
     return graph.stored.keys() - used - set(graph.outputs)
 
 
+# Operations that leave indices out, and do nothing else with them.
+_LEAVE_OUT = (
+    "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "tensor_split", "unbind",
+    "unsafe_split", "unsafe_chunk", "index_select", "constant_pad_nd", "pad",
+)  # fmt: skip
+
+
 def _sliced_away(graph: Graph, axes: Mapping[str, Axes], number: int) -> Axis:
-    """Return the units of one dimension of one stored tensor that nothing computed has.
+    """Return the units that reach nothing: they are in no output, and no sum or product runs over them.
 
     They are rows of a table, such as positions, that these inputs were too short for; longer ones need them.
     """
-    computed = np.zeros(number + 1, bool)  # the last one: NONE
+    reaches = np.zeros(number + 1, bool)  # the last one: NONE
     for call in graph.calls:
+        if _name(call) in _LEAVE_OUT:
+            continue
+        comes = np.zeros(number + 1, bool)
+        for ref in refs(call.arguments):
+            for axis in axes[ref.name]:
+                comes[axis] = True
         for output in call.outputs:
             for axis in axes[output]:
-                computed[axis] = True
-    times = np.zeros(number + 1, np.int64)
+                comes[axis] = False
+        reaches |= comes
+    held = np.zeros(number + 1, bool)
     for name in graph.stored:
         for axis in axes[name]:
-            times[np.unique(axis)] += 1
-    return np.flatnonzero(~computed[:-1] & (times[:-1] == 1))[:, None]
+            held[axis] = True
+    return np.flatnonzero((held & ~reaches)[:-1])[:, None]
+
+
+def _name(call: Call) -> str:
+    """Return the name of an operation without its library and overload."""
+    return call.op.split(".")[1] if "." in call.op else call.op
 
 
 def _applied(flow: Flow, unknown: list[Call]) -> list[Axes]:

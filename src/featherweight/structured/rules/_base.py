@@ -42,6 +42,7 @@ class Flow:
         known: axes of every tensor so far.
         shapes: sizes of every tensor.
         statistics: what rules noted with ``reduce``.
+        zero: whether a tensor is zero wherever a cut removes, see zeros.py.
     """
 
     call: Call
@@ -49,6 +50,7 @@ class Flow:
     known: dict[str, Axes]
     shapes: dict[str, tuple[int, ...]]
     statistics: list[Statistic] = field(default_factory=list)
+    zero: dict[str, bool] = field(default_factory=dict[str, bool])
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument that is not a tensor."""

@@ -1,7 +1,7 @@
 """Reductions: the reduced dimension is gone, or of size 1.
 
-Sums, means and norms over a dimension that may be cut run over what is left. Where an index that is zero
-counts as much as others (maximum, softmax, sorting), the dimension is not cut.
+Means, variances and norms over a dimension that may be cut run over what is left. Where an index that is zero
+counts as much as others (maximum, softmax, sorting), or a sum is over what is not zero, it is not cut.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from featherweight.structured.rules._base import Axes, Flow, rule
 from featherweight.structured.units import fixed
 
 
+@rule("sum.default", "sum.dim_IntList")
+def total(flow: Flow) -> list[Axes]:
+    """A sum: the same over fewer indices, if those that go are zero."""
+    if not flow.zero.get(flow["self"].name, False):
+        flow.freeze((flow.axes("self")[d] for d in flow.dims()), "summed, and not zero where a channel is")
+    return _without(flow, flow.dims())
+
+
 @rule(
-    "sum.default", "sum.dim_IntList", "mean.default", "mean.dim", "var.default", "var.dim", "var.correction",
+    "mean.default", "mean.dim", "var.default", "var.dim", "var.correction",
     "std.default", "std.dim", "std.correction", "var_mean.default", "var_mean.dim", "var_mean.correction",
     "std_mean.correction", "norm.ScalarOpt_dim", "norm.Scalar",
     "norm.ScalarOpt_dim_dtype", "linalg_vector_norm.default",
