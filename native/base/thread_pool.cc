@@ -34,12 +34,20 @@ bool spin(Done done) noexcept {
   return false;
 }
 
+// The parts of ThreadPool::state_.
+std::uint64_t state_of(std::uint32_t number, int count, int part) noexcept {
+  return std::uint64_t{number} << 32 | static_cast<std::uint64_t>(count) << 16 | static_cast<std::uint64_t>(part);
+}
+std::uint32_t number_of(std::uint64_t state) noexcept { return static_cast<std::uint32_t>(state >> 32); }
+int count_of(std::uint64_t state) noexcept { return static_cast<int>(state >> 16 & 0xFFFF); }
+int part_of(std::uint64_t state) noexcept { return static_cast<int>(state & 0xFFFF); }
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   workers_.reserve(static_cast<std::size_t>(threads > 1 ? threads - 1 : 0));
   try {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
   } catch (...) {
     stop();
     throw;
@@ -52,7 +60,7 @@ void ThreadPool::stop() noexcept {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
-    ++generation_;
+    state_ = state_of(number_of(state_) + 1, 0, 0);
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -65,42 +73,50 @@ void ThreadPool::start(Task task) noexcept {
     return;
   }
   task_ = task;
-  pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  ++generation_;  // sequentially consistent, as sleepers_: one of the two sides sees the other
+  done_.store(0, std::memory_order_relaxed);
+  const std::uint32_t number = number_of(state_.load(std::memory_order_relaxed)) + 1;
+  state_ = state_of(number, task.count, 1);  // sequentially consistent, as sleepers_: one side sees the other
   if (sleepers_ != 0) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-    }  // whoever counted itself is waiting by now
+    { const std::lock_guard<std::mutex> lock(mutex_); }  // whoever counted itself is waiting by now
     wake_.notify_all();
   }
-  do_share(0);
-  const auto done = [this] { return pending_.load(std::memory_order_acquire) == 0; };
+  int mine = 0;
+  for (int part = 0; part >= 0; part = claim(number), ++mine) task.call(task.context, part);
+  done_.fetch_add(mine, std::memory_order_relaxed);
+  const auto done = [&] { return done_.load(std::memory_order_acquire) == task.count; };
   while (!spin(done)) std::this_thread::yield();
 }
 
-void ThreadPool::do_share(int worker) noexcept {
-  for (int i = worker; i < task_.count; i += threads()) task_.call(task_.context, i);
+// A part of the task of this number; -1 where none is left.
+int ThreadPool::claim(std::uint32_t task) noexcept {
+  std::uint64_t state = state_.load(std::memory_order_acquire);
+  while (number_of(state) == task && part_of(state) < count_of(state))
+    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      return part_of(state);
+  return -1;
 }
 
-void ThreadPool::work(int worker) noexcept {
-  unsigned seen = 0;
+void ThreadPool::work() noexcept {
+  std::uint32_t task = 0;
   while (true) {
-    seen = wait_for_task(seen);
+    task = wait_for_task(task);
     if (stopping_) return;
-    do_share(worker);
-    pending_.fetch_sub(1, std::memory_order_release);
+    for (int part = claim(task); part >= 0; part = claim(task)) {
+      task_.call(task_.context, part);
+      done_.fetch_add(1, std::memory_order_release);
+    }
   }
 }
 
-unsigned ThreadPool::wait_for_task(unsigned seen) noexcept {
-  const auto changed = [&] { return generation_.load(std::memory_order_acquire) != seen; };
+std::uint32_t ThreadPool::wait_for_task(std::uint32_t seen) noexcept {
+  const auto changed = [&] { return number_of(state_.load(std::memory_order_acquire)) != seen; };
   if (!spin(changed)) {
     std::unique_lock<std::mutex> lock(mutex_);
     ++sleepers_;
-    wake_.wait(lock, [&] { return generation_.load() != seen; });
+    wake_.wait(lock, [&] { return number_of(state_.load()) != seen; });
     --sleepers_;
   }
-  return generation_.load(std::memory_order_acquire);
+  return number_of(state_.load(std::memory_order_acquire));
 }
 
 }  // namespace featherweight

@@ -1,11 +1,13 @@
 // One pool a session: a few threads that do the same task on different parts.
 //
 // Operations of a network follow each other within microseconds, so a thread that has done its part spins for a
-// while before it sleeps. Nothing is allocated while running, and the caller takes part.
+// while before it sleeps. Parts are claimed: where other processes keep a thread from running, the caller does its
+// parts too, and does not wait for it. Nothing is allocated while running.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -41,13 +43,15 @@ class ThreadPool {
   };
   void start(Task task) noexcept;
   void stop() noexcept;
-  void do_share(int worker) noexcept;
-  void work(int worker) noexcept;
-  unsigned wait_for_task(unsigned seen) noexcept;
+  void work() noexcept;
+  int claim(std::uint32_t task) noexcept;
+  std::uint32_t wait_for_task(std::uint32_t seen) noexcept;
 
-  Task task_;
-  alignas(64) std::atomic<unsigned> generation_{0};  // of tasks; its change starts one
-  alignas(64) std::atomic<int> pending_{0};          // workers that have not done their share
+  Task task_;  // does not change while a part of it that was claimed is not done
+  // The task's number, how many parts it has, and the next part that nobody has claimed: 32, 16 and 16 bits. In one
+  // word, so that whoever comes late claims nothing of another task.
+  alignas(64) std::atomic<std::uint64_t> state_{0};
+  alignas(64) std::atomic<int> done_{0};  // parts
   alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
