@@ -91,3 +91,14 @@ def test_what_the_runtime_lacks_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="CumSum"):
         fw.compile(Sorted(), tmp_path / "net.fw", example_inputs=X, isa="reference")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_kernels_are_measured_and_the_file_runs_anywhere(tmp_path: Path) -> None:
+    model = pruned()
+    session = fw.compile(model, tmp_path / "net.fw", example_inputs=X, threads=1)
+    np.testing.assert_allclose(session.run(X), expected(model), rtol=1e-4, atol=1e-5)
+    for isa in ("portable", "reference"):
+        again = fw.runtime.load(tmp_path / "net.fw", threads=1, isa=isa)
+        np.testing.assert_allclose(again.run(X), session.run(X), rtol=1e-4, atol=1e-5)
+    one = session.run(X[:1])
+    np.testing.assert_allclose(one, session.run(X)[:1], rtol=1e-4, atol=1e-5)
