@@ -40,15 +40,14 @@ class Marked(Attention):
 
     def __init__(self):
         super().__init__()
-        self.end_token, self.num_classes, self.embed_dim = 4, 24, 24
+        self.end_token, self.num_classes, self.block_size, self.num_features = 4, 24, 24, 4
 
 
 def test_numbers_that_are_sizes_by_chance_stay(cut_of):
     model, inputs = network(Marked()), torch.randn(2, 7, 5)
     assert operate(model, cut_of(model, inputs), inputs) is not None
-    assert (model[1].end_token, model[1].num_classes) == (4, 24)
-    assert model[1].num_heads == 2
-    assert model[1].embed_dim < 24
+    assert (model[1].end_token, model[1].num_classes, model[1].block_size) == (4, 24, 24)
+    assert (model[1].num_heads, model[1].num_features) == (2, 2)  # the latter is a width by its name
 
 
 def test_attributes_of_others_are_found(cut_of):

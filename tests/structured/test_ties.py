@@ -70,3 +70,27 @@ def test_the_widest_counts_and_multiples_hold():
     assert tie.wide_enough([16, 5, 8], [16, 1, 8]) == {0: 16, 2: 8}
     assert tie.wide_enough([17, 5, 8], [16, 1, 16]) == {0: 32, 2: 16}
     assert tie.wide_enough([47, 5, 1], [16, 1, 16]) == {0: 48, 2: 24}
+
+
+class Rotary(Attention):
+    """Turns queries and keys by tables, which their channels cannot be cut from; values are tied to them."""
+
+    def forward(self, x):
+        n, t, _ = x.shape
+        q, k, v = (
+            f(x).view(n, t, self.heads, self.head_dim).transpose(1, 2) for f in (self.q, self.k, self.v)
+        )
+        turn = torch.arange(t)[:, None] * torch.arange(self.head_dim)
+        q, k = q * turn.cos(), k * turn.cos()
+        mixed = torch.softmax(q @ k.transpose(-1, -2) * 0.3, dim=-1) @ v
+        return x + self.proj(mixed.transpose(1, 2).reshape(n, t, self.heads * self.head_dim))
+
+
+def test_what_is_tied_to_a_dimension_that_is_never_cut_stays_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 24), Rotary(), nn.Linear(24, 3)).eval()
+    small, _ = prune_structured(model, INPUTS, keep=0.5)
+    assert type(small[1]) is Rotary
+    assert small[1].head_dim == 8
+    assert small[1].heads < 4
+    assert small(torch.randn(2, 9, 5)).shape == (2, 9, 3)

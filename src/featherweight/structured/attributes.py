@@ -76,27 +76,23 @@ def set_attributes(model: nn.Module, attributes: Attributes) -> Attributes:
     return before
 
 
-_WIDTHS = (
-    "dim",
-    "size",
-    "width",
-    "channel",
-    "feature",
-    "head",
-    "hidden",
-    "embed",
-    "inner",
-    "plane",
-    "chs",
-    "rank",
-)
-_NO_WIDTHS = ("image", "img", "patch", "window", "kernel", "vocab", "class", "token", "layer", "position")
+# Attributes that say how wide a module is, whether its forward reads them or not.
+_WIDTHS = frozenset((
+    "embed_dim", "embed_dims", "hidden_size", "hidden_dim", "hidden_features", "inner_dim", "num_features",
+    "in_features", "out_features", "in_channels", "out_channels", "in_chs", "out_chs", "channels", "dim",
+    "n_embd", "d_model", "num_heads", "n_heads", "n_head", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "attention_head_size", "all_head_size", "head_hidden_size", "intermediate_size",
+))  # fmt: skip
 
 
-def is_width(name: str) -> bool:
-    """Whether the name of an attribute says that it is a size which a cut may change, such as "embed_dim"."""
-    low = name.lower()
-    return any(word in low for word in _WIDTHS) and not any(word in low for word in _NO_WIDTHS)
+def is_width(name: str, values: list[Any]) -> bool:
+    """Whether an attribute by its name is the width of its module, and it is clear which one.
+
+    Args:
+        name: of the attribute.
+        values: what it may be after the cut.
+    """
+    return name in _WIDTHS and len(values) == 1
 
 
 def sizes_changed(cut: Cut) -> set[tuple[int, int]]:

@@ -166,15 +166,19 @@ class _Search:
         return None
 
     def _needed(self, attributes: Attributes, before: Attributes) -> Attributes:
-        """Return those without which it does not fit, and those whose names say that they are widths.
+        """Return those without which it does not fit, and those that are widths by their name.
 
-        A number of another kind, such as ``end_token``, may have had the value of a size by chance.
+        A number of another kind, such as ``block_size``, may have had the value of a size by chance.
         """
         kept = {path: dict(values) for path, values in attributes.items()}
-        for name in sorted({name for values in attributes.values() for name in values if not is_width(name)}):
-            old = {path: {name: before[path][name]} for path, values in kept.items() if name in values}
+        for name in sorted({name for values in attributes.values() for name in values}):
+            old = {
+                path: {name: before[path][name]}
+                for path, values in kept.items()
+                if name in values and not is_width(name, self.options[path][name])
+            }
             new = set_attributes(self.model, old)
-            if self._fits():
+            if old and self._fits():
                 for path in old:
                     del kept[path][name]
             else:

@@ -21,6 +21,9 @@ _VIEWS = frozenset(
 )
 
 
+_NEVER_CUT = (-1, 1)  # in the place of a group: a dimension that can never be cut
+
+
 @dataclass(frozen=True)
 class Tie:
     """Groups of which each keeps as many indices of the viewed dimension as the others.
@@ -28,10 +31,12 @@ class Tie:
     Attributes:
         members: number of each group, with how many indices a unit of it has there.
         size: of the dimension.
+        whole: whether one of the dimensions so viewed can never be cut, so that none is.
     """
 
     members: tuple[tuple[int, int], ...]
     size: int
+    whole: bool = False
 
     def wide_enough(self, kept: Sequence[int], multiples: Sequence[int]) -> dict[int, int]:
         """Return how many units of each group stay where ``kept`` would: as wide as the widest of them.
@@ -40,6 +45,8 @@ class Tie:
             kept: units of every group.
             multiples: a number of units of every group that what is kept is a multiple of.
         """
+        if self.whole:
+            return {group: self.size // indices for group, indices in self.members}
         step = math.lcm(*(indices * multiples[group] for group, indices in self.members))
         widest = max(kept[group] * indices for group, indices in self.members)
         width = min(self.size, -(-widest // step) * step)
@@ -66,6 +73,8 @@ def find_ties(tracing: Tracing, groups: Sequence[Group]) -> tuple[Tie, ...]:
 
 def _member(axis: np.ndarray, group_of: np.ndarray, groups: Sequence[Group]) -> tuple[int, int] | None:
     """Return the group that a dimension is made of, and the indices a unit has there; None: not of one."""
+    if len(axis) > 1 and not axis.size:
+        return _NEVER_CUT
     if axis.shape[1] != 1 or not axis.size or (axis < 0).any():
         return None
     found = np.unique(group_of[axis])
@@ -81,13 +90,17 @@ def _joined(sets: list[tuple[int, set[tuple[int, int]]]]) -> list[Tie]:
     for size, members in sets:
         joined = set(members)
         for tie in list(ties):
-            if tie[0] == size and {group for group, _ in tie[1]} & {group for group, _ in members}:
+            if tie[0] == size and _groups_of(tie[1]) & _groups_of(members):
                 ties.remove(tie)
                 joined |= tie[1]
         ties.append((size, joined))
-    taken = [group for _, members in ties for group, _ in members]
+    taken = [group for _, members in ties for group in _groups_of(members)]
     return [
-        Tie(tuple(sorted(members)), size)
+        Tie(tuple(sorted(members - {_NEVER_CUT})), size, _NEVER_CUT in members)
         for size, members in ties
-        if len(members) > 1 and all(taken.count(group) == 1 for group, _ in members)
+        if len(members) > 1 and all(taken.count(group) == 1 for group in _groups_of(members))
     ]
+
+
+def _groups_of(members: set[tuple[int, int]]) -> set[int]:
+    return {group for group, _ in members - {_NEVER_CUT}}
