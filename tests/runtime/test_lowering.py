@@ -185,6 +185,8 @@ CASES = [
     Case("Identity"),
     Case("Dropout"),
     Case("Expand", {}, [whole(2, 6, 9, 8)], (2, 6, 1, 8)),
+    Case("Expand", {}, [whole(6, 1, 1)]),
+    Case("Expand", {}, [whole(2, 1, 1, 5)], (3, 1)),
     Case("Cast", {"to": onnx.TensorProto.INT32}, kind=onnx.TensorProto.INT32),
     Case("DepthToSpace", {"blocksize": 2}, shape=("n", 8, 3, 4)),
     Case("DepthToSpace", {"blocksize": 2, "mode": "CRD"}, shape=("n", 8, 3, 4)),

@@ -228,6 +228,33 @@ def test_external_data_elsewhere_is_refused(nets: SimpleNamespace, tmp_path: Pat
         lower(made)
 
 
+@pytest.mark.parametrize(
+    ("bomb", "constants"),
+    [
+        (node("ConstantOfShape", ["sizes"], ["c"]), {"sizes": np.asarray([10**6, 10**6])}),
+        (
+            node("Range", ["a", "b", "a1"], ["c"]),
+            {"a": np.int64(0), "b": np.int64(10**12), "a1": np.int64(1)},
+        ),
+        (
+            node("Tile", ["one", "sizes"], ["c"]),
+            {"one": np.ones((1, 1), np.float32), "sizes": np.asarray([10**6, 10**6])},
+        ),
+        (node("Expand", ["x", "sizes"], ["c"]), {"sizes": np.asarray([10**6, 10**6, 3])}),
+    ],
+)
+def test_bombs_are_refused(nets: SimpleNamespace, bomb: Any, constants: dict[str, Any]) -> None:
+    """Small files that would make terabytes while compiling."""
+    nodes = [
+        bomb,
+        node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+        node("ReduceMean", ["f"], ["m"], keepdims=0),
+        node("Add", ["x", "m"], ["y"]),
+    ]
+    with pytest.raises(UnsupportedError):
+        lower(nets.model(nodes, {"x": ("n", 3)}, ["y"], constants))
+
+
 def test_lowering_changes_no_model_that_was_given(nets: SimpleNamespace) -> None:
     made = nets.model([node("Relu", ["x"], ["y"])], {"x": (2, 3)}, ["y"])
     before = made.SerializeToString()

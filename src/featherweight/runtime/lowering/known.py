@@ -12,6 +12,8 @@ from featherweight.runtime.dims import Size
 from featherweight.runtime.lowering.builder import Array, Builder
 from featherweight.runtime.lowering.node import Node
 
+# Not the same each time, of other graphs, or larger than anyone would fold.
+_NOT_COMPUTED = ("RandomNormal", "RandomUniform", "Bernoulli", "Multinomial", "If", "Loop", "Scan", "Resize")
 _MOST_ELEMENTS = 1 << 28  # of what is computed here: more is no constant but an attack
 
 
@@ -51,9 +53,7 @@ def _by_onnx(node: Node, proto: Any, arrays: list[Array | None], builder: Builde
     """Compute a node of plain arrays with ONNX's own reference; returns whether that knows the operator."""
     from onnx.reference import ReferenceEvaluator
 
-    if node.op in ("RandomNormal", "RandomUniform", "If", "Loop", "Scan"):
-        return False
-    if node.op in ("ConstantOfShape", "Expand", "Tile") and not _is_small(node, arrays):
+    if node.op in _NOT_COMPUTED or not _is_small(node, arrays):
         return False
     feeds = {name: array for name, array in zip(node.inputs, arrays, strict=True) if name}
     try:
@@ -66,11 +66,15 @@ def _by_onnx(node: Node, proto: Any, arrays: list[Array | None], builder: Builde
 
 
 def _is_small(node: Node, arrays: list[Array | None]) -> bool:
-    first, last = arrays[0], arrays[-1]
-    assert first is not None
-    assert last is not None
-    sizes = [abs(float(size)) for size in last.reshape(-1)[:64]]
-    return math.prod(sizes) * (first.size if node.op == "Tile" else 1) <= _MOST_ELEMENTS
+    """Whether what comes out of an operator that makes large things of small ones is small."""
+    if node.op not in ("ConstantOfShape", "Expand", "Range", "Tile"):
+        return True
+    given = [array for array in arrays if array is not None]
+    sizes = [abs(float(size)) for size in given[-1].reshape(-1)[:64]]
+    if node.op == "Range":
+        start, end, step = (float(array.reshape(-1)[0]) for array in given)
+        sizes = [abs((end - start) / step)] if step else []
+    return math.prod(sizes) * (given[0].size if node.op == "Tile" else 1) <= _MOST_ELEMENTS
 
 
 def _axes(node: Node, arrays: list[Array | None]) -> tuple[int, ...] | None:

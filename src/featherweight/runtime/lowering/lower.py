@@ -63,6 +63,8 @@ def _lower(node: Node, proto: Any, builder: Builder) -> Iterator[str]:
         handlers[node.op](node, builder)
     except (UnsupportedError, GraphError) as error:
         yield f"{node.op} ({node.name}): {error}"
+    except MemoryError:
+        yield f"{node.op} ({node.name}): it takes more memory than there is"
     except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         yield f"{node.op} ({node.name}): its inputs or attributes are not what ONNX asks for ({error})"
 

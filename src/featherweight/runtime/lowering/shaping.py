@@ -9,6 +9,8 @@ from featherweight.runtime.lowering.builder import Builder
 from featherweight.runtime.lowering.node import Node, handles
 from featherweight.runtime.operations.pointwise import DTYPES
 
+MOST_REPEATED = 1 << 28  # elements of the zeros that repeat a value
+
 
 @handles("Identity", "Dropout")
 def identity(node: Node, build: Builder) -> None:
@@ -115,7 +117,7 @@ def space_to_depth(node: Node, build: Builder) -> None:
 
 @handles("Expand")
 def expand(node: Node, build: Builder) -> None:
-    """Adds zeros of the shape; a constant keeps its own, and is known to be of that one."""
+    """Adds zeros that repeat what is repeated; a constant keeps its shape, and is known to be of that one."""
     target = build.known(node.input(1))
     if target is None:
         raise node.refuse("its shape is computed from values; only from shapes is it known")
@@ -123,11 +125,16 @@ def expand(node: Node, build: Builder) -> None:
     known = build.known(node.input(0))
     if known is not None:
         build.know_repeated(node.output, known, sizes)
-    elif all(isinstance(size, int) for size in sizes):
-        build.emit("add", [node.input(0)], node.output, {"b": np.zeros(sizes, np.float32)})  # pyright: ignore
-    elif all(size in (1, old) for size, old in zip(sizes, build.shape(node.input(0)), strict=True)):
+        return
+    shape = build.shape(node.input(0))
+    rank = max(len(shape), len(sizes))
+    old, new = ((1,) * (rank - len(each)) + tuple(each) for each in (shape, sizes))
+    repeats = [1 if b in (1, a) else b for a, b in zip(old, new, strict=True)]
+    if not all(isinstance(size, int) for size in repeats):
+        raise node.refuse(f"it repeats {list(shape)} to {sizes}, not known while compiling")
+    if product(repeats) > MOST_REPEATED:  # pyright: ignore[reportOperatorIssue]
+        raise node.refuse(f"it repeats {list(shape)} to {sizes}, which is too large")
+    if all(size == 1 for size in repeats) and rank == len(shape):
         build.alias(node.output, node.input(0))
     else:
-        raise node.refuse(
-            f"it repeats {list(build.shape(node.input(0)))} to {sizes}, not known while compiling"
-        )
+        build.emit("add", [node.input(0)], node.output, {"b": np.zeros(repeats, np.float32)})  # pyright: ignore
