@@ -143,6 +143,27 @@ def test_an_error_after_the_cut_leaves_the_network_as_it_was(cnn):
     assert count(small) < sum(tensor.numel() for tensor in state.values())
 
 
+def test_an_interrupt_while_the_result_is_put_together_undoes_the_cut(cnn, monkeypatch):
+    state = copy.deepcopy(cnn.state_dict())
+
+    def interrupted(cut):
+        if cnn.convs[1].out_channels < 64:
+            raise KeyboardInterrupt
+        return real(cut)
+
+    real = module.cost.macs
+    monkeypatch.setattr(module.cost, "macs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prune_structured(cnn, INPUTS, keep=0.5)
+    assert cnn.convs[1].out_channels == 64
+    assert all(torch.equal(tensor, state[name]) for name, tensor in cnn.state_dict().items())
+
+
+def test_a_rule_that_is_wrong_is_named_by_its_group(cnn, wrong):
+    with pytest.raises(SurgeryError, match=r"for group 'convs\.\d\.weight', which is cut together in convs"):
+        prune_structured(cnn, INPUTS, keep=0.5)
+
+
 def test_what_was_predicted_is_counted_on_the_result(cnn):
     for target in ("params", "macs", "keep"):
         _, surgery = prune_structured(copy.deepcopy(cnn), INPUTS, **{target: 0.5})

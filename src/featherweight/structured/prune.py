@@ -26,7 +26,7 @@ from featherweight.structured.depth.remove import Removal, others, remove
 from featherweight.structured.depth.settings import Depth
 from featherweight.structured.given import check_given
 from featherweight.structured.graph_module import as_module
-from featherweight.structured.groups import find_groups
+from featherweight.structured.groups import Group, find_groups
 from featherweight.structured.importance import Importance
 from featherweight.structured.optimizer import check_follows, follow, forget
 from featherweight.structured.record import Record, remember, surgeries_of
@@ -36,6 +36,7 @@ from featherweight.structured.surgery import Fitted, operate
 from featherweight.structured.target import Clock, Reached, Target
 from featherweight.structured.undo import unchanged_on_failure
 from featherweight.structured.verify import check, disturbed
+from featherweight.structured.verify import difference as outputs_differ
 
 TOLERANCE = 1e-3
 
@@ -181,19 +182,20 @@ def _with_depth(
             chosen = choose(removal.model, example, target, network.how, network.whole)
             cut = chosen.cut
             result, surgery = perform(removal.model, example, chosen)
+        whole = network.whole.cut
+        surgery = replace(
+            surgery,
+            attributes=None if removal.places is None else surgery.attributes,
+            params=(cost.params(whole), surgery.params[1]),
+            macs=(cost.macs(whole), surgery.macs[1]),
+            difference=max(removal.difference, surgery.difference),
+            skipped=(*decision.left_alone, *surgery.skipped),
+            removed_blocks=tuple(block.name for block in decision.blocks),
+        )
         if optimizer is not None:
             follow(optimizer, parameters, result, cut)
             forget(optimizer, result, parameters)
-    whole = network.whole.cut
-    return result, replace(
-        surgery,
-        attributes=None if removal.places is None else surgery.attributes,
-        params=(cost.params(whole), surgery.params[1]),
-        macs=(cost.macs(whole), surgery.macs[1]),
-        difference=max(removal.difference, surgery.difference),
-        skipped=(*decision.left_alone, *surgery.skipped),
-        removed_blocks=tuple(block.name for block in decision.blocks),
-    )
+    return result, surgery
 
 
 @contextmanager
@@ -242,24 +244,39 @@ def perform(
     difference, small = _verified(model, cut, example) if len(cut.removed) else (0.0, None)
     with unchanged_on_failure(model):
         fitted = Fitted({}, 0) if small is None else operate(model, cut, example, small)
-        result = model if fitted is not None else as_module(cut, model, example)
+        result = model if fitted is not None else _as_module(cut, model, example)
         if len(cut.removed):
             record = Record.of(cut, None if fitted is None else fitted.attributes, example)
             remember(result, (*surgeries_of(model), record))
-        reached = chosen.reaching.reached(chosen.predicted, result)
+        widths = ((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in chosen.groups)
+        surgery = Surgery(
+            kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
+            attributes=None if fitted is None else fitted.attributes,
+            widths=tuple(widths),
+            params=(cost.params(before), cost.params(after)),
+            macs=(cost.macs(before), cost.macs(after)),
+            reached=chosen.reaching.reached(chosen.predicted, result),
+            difference=difference,
+            frozen=tracing.frozen,
+            skipped=chosen.left_alone,
+        )
         if optimizer is not None:
             follow(optimizer, parameters, result, cut)
-    return result, Surgery(
-        kept={name: {d: _indices(kept) for d, kept in dims.items()} for name, dims in cut.stored.items()},
-        attributes=None if fitted is None else fitted.attributes,
-        widths=tuple((g.name, len(g), int((~np.isin(g.units, cut.removed)).sum())) for g in chosen.groups),
-        params=(cost.params(before), cost.params(after)),
-        macs=(cost.macs(before), cost.macs(after)),
-        reached=reached,
-        difference=difference,
-        frozen=tracing.frozen,
-        skipped=chosen.left_alone,
-    )
+    return result, surgery
+
+
+def _as_module(cut: Cut, model: nn.Module, example: Example) -> nn.Module:
+    """Return the cut network as a graph that does on the example inputs what was verified."""
+    result = as_module(cut, model, example)
+    args, kwargs = as_arguments(example)
+    with evaluating(result):
+        found = outputs_differ(rewritten(cut)(*args, **kwargs), result(*args, **kwargs))
+    if not found < TOLERANCE:
+        raise SurgeryError(
+            f"The graph of the cut network differs from what was verified by {found:.2g} of the largest "
+            f"output. The model is not changed. Please report the network."
+        )
+    return result
 
 
 def _verified(model: nn.Module, cut: Cut, example: Example) -> tuple[float, GraphModule]:
@@ -268,13 +285,34 @@ def _verified(model: nn.Module, cut: Cut, example: Example) -> tuple[float, Grap
     with disturbed(model), evaluating(model):
         small = rewritten(cut)
         worst = check(cut, small, example, others(kwargs or args))
+        wrong = [] if worst < TOLERANCE else _wrong_groups(cut, example)
     if not worst < TOLERANCE:
         raise SurgeryError(
             f"The cut network differs from the same network with those channels zeroed, by {worst:.2g} of "
             f"the largest output, more than {TOLERANCE:g}. The model is not changed. A dimension rule must "
-            f"be wrong: please report the network, and leave parts out with skip= until it fits."
+            f"be wrong{_for_these(wrong)}. Please report the network, and leave parts out with skip= until "
+            f"it fits."
         )
     return worst, small
+
+
+def _wrong_groups(cut: Cut, example: Example, most: int = 50) -> list[Group]:
+    """Return the groups that cannot be cut right even by themselves."""
+    groups = [group for group in find_groups(cut.tracing) if np.isin(group.units, cut.removed).any()]
+    wrong: list[Group] = []
+    for group in groups[:most]:
+        alone = Cut(cut.tracing, group.units[np.isin(group.units, cut.removed)].tolist())
+        if not check(alone, rewritten(alone), example) < TOLERANCE:
+            wrong.append(group)
+    return wrong
+
+
+def _for_these(groups: Sequence[Group]) -> str:
+    if not groups:
+        return ""
+    places = ", ".join(f"{place.tensor}[{place.dim}]" for place in groups[0].places[:4])
+    more = f", and {len(groups) - 1} more groups" if len(groups) > 1 else ""
+    return f" for group {groups[0].name!r}, which is cut together in {places}{more}"
 
 
 def _indices(kept: Kept) -> tuple[int, ...]:
