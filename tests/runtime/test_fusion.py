@@ -361,6 +361,27 @@ def test_shapes_in_a_row() -> None:
     assert ops(chain.fused(chain.unary(turned, "relu"))) == ["unary"]
 
 
+def test_residuals_of_one_axis() -> None:
+    """1-D convolutions are pictures of one row; between two of them nothing is reshaped."""
+    chain = Chain((2, 4, 7))
+
+    def conv(x: str) -> str:
+        picture = chain("reshape", x, shape=[0, 0, 1, -1])
+        made = chain("conv", picture, constants={"weight": floats(4, 4, 1, 3)}, pads=[0, 1, 0, 1])
+        return chain("reshape", made, shape=[0, 0, -1])
+
+    first = chain.unary(conv("x"), "relu")
+    graph = chain.fused(chain.unary(chain("add", conv(first), first), "relu"))
+    assert ops(graph) == ["reshape", "conv", "conv", "reshape"]
+
+
+def test_sums_of_values_of_other_shapes_stay() -> None:
+    chain = Chain((2, 6))
+    one, two = chain("reshape", "x", shape=[0, 2, 3]), chain("transpose", "x", permutation=[1, 0])
+    other = chain("reshape", chain.unary(two, "relu"), shape=[2, 2, 3])
+    assert ops(chain.fused(chain("add", one, other))).count("reshape") == 2
+
+
 def test_what_does_nothing_goes() -> None:
     chain = Chain()
     x = chain.const("mul", chain.const("add", "x", 0), np.ones((4, 1, 1)))

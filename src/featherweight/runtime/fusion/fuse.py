@@ -18,6 +18,7 @@ ORDER = (
     "pad into window",
     "shape after shape",
     "function before shape",
+    "sum before shape",
     "function into epilogue",
     "residual",
     "patches into linear",

@@ -1,4 +1,4 @@
-"""Reshapes and transposes: two in a row are one, and functions of one number go before them."""
+"""Reshapes and transposes: two in a row are one, and functions of one number, and sums, go before them."""
 
 from __future__ import annotations
 
@@ -51,3 +51,23 @@ def function_before_shape(view: View, operation: Operation) -> Change | None:
     first = replace(operation, inputs=shape.inputs, outputs=shape.outputs)
     second = replace(shape, inputs=shape.outputs, outputs=operation.outputs)
     return Change({shape.name: (first,), operation.name: (second,)})
+
+
+@rewrites.register("sum before shape")
+def sum_before_shape(view: View, operation: Operation) -> Change | None:
+    """The sum of two reshaped values is that of the values: so residuals of 1-D convolutions find them."""
+    if operation.op != "add" or len(operation.inputs) != 2:
+        return None
+    makers = [view.makers.get(value) for value in operation.inputs]
+    if not all(maker is not None and maker.op == "reshape" for maker in makers):
+        return None
+    reshapes = [maker for maker in makers if maker is not None]
+    sources = tuple(maker.inputs[0] for maker in reshapes)
+    shapes = {view.shapes[value] for value in (*operation.inputs, operation.output)}
+    if view.shapes[sources[0]] != view.shapes[sources[1]] or len(shapes) != 1:
+        return None
+    total = view.new_value(f"{operation.output}.sum")
+    first = replace(operation, inputs=sources, outputs=(total,))
+    name = view.new_operation(f"{operation.name}.reshape")
+    second = replace(reshapes[0], name=name, inputs=(total,), outputs=operation.outputs)
+    return Change({operation.name: (first, second)})
