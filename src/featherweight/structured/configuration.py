@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from featherweight.structured.attributes import Attributes, sizes_changed
 from featherweight.structured.cut import Cut
+from featherweight.structured.rewrite import tensors_of
 from featherweight.structured.undo import is_configuration
 
 HOLDER = "config"  # the attribute of a model
@@ -152,21 +153,15 @@ def _made(model: nn.Module, held: Any, entries: Entries) -> nn.Module | None:
 def _with_tensors(made: nn.Module, model: nn.Module) -> nn.Module:
     """Return ``made`` with the parameters and buffers of ``model``."""
     modules = dict(made.named_modules())
-    for name, tensor in _tensors(model).items():
+    for name, tensor in tensors_of(model).items():
         path, _, own = name.rpartition(".")
         kind = "_parameters" if own in vars(modules[path])["_parameters"] else "_buffers"
         vars(modules[path])[kind][own] = tensor
     return made
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
-
-
 def _shapes(model: nn.Module) -> Shapes:
-    return {name: tuple(tensor.shape) for name, tensor in _tensors(model).items()}
+    return {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}
 
 
 def _resizes(new: Shapes, whole: Shapes) -> bool:

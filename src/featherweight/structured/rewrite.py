@@ -71,7 +71,7 @@ def changed_arguments(call: Call, cut: Cut) -> dict[str, Any]:
 
 def _smaller(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> dict[int, Any]:
     """Return what is left of each tensor, as a memo of ``copy.deepcopy``: what goes is never copied."""
-    named, memo = _named(module), dict[int, Any]()
+    named, memo = tensors_of(module), dict[int, Any]()
     for name, dims in kept.items():
         tensor = named[name]
         left: Any = left_of(tensor.detach(), dims)
@@ -82,7 +82,8 @@ def _smaller(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> dict[
     return memo
 
 
-def _named(module: nn.Module) -> dict[str, torch.Tensor]:
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and buffers by all of their names."""
     return dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
     )
@@ -90,7 +91,7 @@ def _named(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def shrink(module: nn.Module, kept: Mapping[str, Mapping[int, Kept]]) -> None:
     """Leave of parameters, their gradients and buffers what is ``kept``: by name, along which dimension."""
-    named = _named(module)
+    named = tensors_of(module)
     done: set[int] = set()
     for name, dims in kept.items():
         tensor = named[name]

@@ -27,7 +27,7 @@ from featherweight.structured.attributes import (
 )
 from featherweight.structured.configuration import as_attributes, entries_by_name, fit_configuration
 from featherweight.structured.cut import Cut
-from featherweight.structured.rewrite import put, rewritten, shrink
+from featherweight.structured.rewrite import put, rewritten, shrink, tensors_of
 from featherweight.structured.verify import difference, disturbed
 
 TOLERANCE = 1e-4
@@ -59,7 +59,7 @@ def operate(model: nn.Module, cut: Cut, example: Example, small: nn.Module | Non
     if small is None:
         with disturbed(model):  # scales of almost zero would let any attribute fit
             small = rewritten(cut)
-    saved = {name: (tensor.data, tensor.grad) for name, tensor in _tensors(model).items()}
+    saved = {name: (tensor.data, tensor.grad) for name, tensor in tensors_of(model).items()}
     shrink(model, cut.stored)
     known = known_sizes(model, cut)
     before = set_attributes(model, known)
@@ -69,7 +69,7 @@ def operate(model: nn.Module, cut: Cut, example: Example, small: nn.Module | Non
         fitted = _fitted(_Search(model, cut, args, kwargs, small(*args, **kwargs)), known)
     if fitted is None:
         set_attributes(model, before)
-        for name, tensor in _tensors(model).items():
+        for name, tensor in tensors_of(model).items():
             put(tensor, *saved[name])
     return fitted
 
@@ -106,16 +106,10 @@ def _joined(some: Attributes, more: Attributes) -> Attributes:
     return some | {path: some.get(path, {}) | values for path, values in more.items()}
 
 
-def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
-
-
 @contextmanager
 def _with_tensors_of(other: nn.Module, model: nn.Module) -> Generator[None]:
     """Let ``model`` run with the values of another network of the same sizes, then with its own again."""
-    mine, theirs = _tensors(model), _tensors(other)
+    mine, theirs = tensors_of(model), tensors_of(other)
     own = {name: mine[name].data for name in mine.keys() & theirs.keys()}
     try:
         for name in own:
