@@ -77,7 +77,9 @@ void ThreadPool::start(Task task) noexcept {
   const std::uint32_t number = number_of(state_.load(std::memory_order_relaxed)) + 1;
   state_ = state_of(number, task.count, 1);  // sequentially consistent, as sleepers_: one side sees the other
   if (sleepers_ != 0) {
-    { const std::lock_guard<std::mutex> lock(mutex_); }  // whoever counted itself is waiting by now
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }  // whoever counted itself is waiting by now
     wake_.notify_all();
   }
   int mine = 0;

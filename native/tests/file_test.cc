@@ -27,6 +27,42 @@ FwFile small_network() {
   return file.op("linear", "\"f\"", "y", "", R"("weight": "w2")").output("y");
 }
 
+// Every operation once, so that numbers of all attributes are changed.
+FwFile every_operation() {
+  FwFile f;
+  f.input("x", "[null, 3, 8, 8]").dense("w", {6, 3, 3, 3}, std::vector<float>(162, 0.1f));
+  f.dense("g", {6, 2, 3, 3}, std::vector<float>(108, 0.1f)).dense("t", {6, 2, 2, 2}, std::vector<float>(48, 0.1f));
+  f.dense("s", {6}, {1, 2, 3, 4, 5, 6}).dense("m", {5, 8}, std::vector<float>(40, 0.1f));
+  const std::string window = R"("strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "groups": )";
+  f.op("conv", "\"x\"", "a", window + R"(1, "kernel": "sparse", "blocks": [4, 8])", R"("weight": "w")");
+  f.op("conv", "\"a\"", "b", window + R"(3, "activation": {"kind": "clip", "min": 0, "max": 6})",
+       R"("weight": "g")");
+  f.op("conv_transpose", "\"b\"", "c", R"("strides": [2, 2], "groups": 2, "output_pads": [1, 1])",
+       R"("weight": "t")");
+  f.op("max_pool", "\"b\"", "d",
+       R"("kernel": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "dilations": [1, 1])");
+  f.op("average_pool", "\"b\"", "e", R"("kernel": [2, 2], "strides": [2, 2], "ceil": true, "count_pads": true)");
+  f.op("concat", "\"d\", \"e\"", "f", R"("axis": 1)")
+      .op("slice", "\"f\"", "h", R"("starts": [2], "ends": [8], "axes": [1], "steps": [1])");
+  f.op("affine", "\"h\"", "i", "", R"("scale": "s", "shift": "s")")
+      .op("global_max_pool", "\"i\"", "j")
+      .op("mul", "\"i\", \"j\"", "k");
+  f.op("resize", "\"k\"", "l", R"("scales": [2.0, 2.0], "mode": "linear")")
+      .op("resize", "\"k\"", "l2", R"("sizes": [5, 7])");
+  f.op("pad", "\"l\"", "n", R"("pads": [0, 0, 1, 1, 0, 0, 1, 1], "mode": "reflect")")
+      .op("reduce_mean", "\"n\"", "o", R"("axes": [2, 3])");
+  f.op("linear", "\"a\"", "p", "", R"("weight": "m")")
+      .op("transpose", "\"p\"", "q", R"("permutation": [0, 1, 3, 2])");
+  f.op("matmul", "\"p\", \"q\"", "r")
+      .op("softmax", "\"r\"", "u", R"("axis": 3)")
+      .op("arg_max", "\"u\"", "v", R"("axis": 1)");
+  f.op("reshape", "\"u\"", "y", R"("shape": [0, 24, -1])").op("cast", "\"y\"", "z", R"("dtype": "uint8")");
+  f.dense("p", {4, 3, 1, 1}, std::vector<float>(12, 0.5f)).op("conv", "\"x\"", "a4", "", R"("weight": "p")");
+  f.op("depth_to_space", "\"a4\"", "ds", R"("block": 2)");
+  for (const char* name : {"c", "l2", "o", "v", "z", "ds", "y"}) f.output(name);
+  return f;
+}
+
 // At its exact size, so that AddressSanitizer sees one byte too many.
 Status open(const Data& data) {
   const auto exact = std::make_unique<std::uint8_t[]>(data.size());
@@ -66,9 +102,11 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 }
 
 void a_valid_file_opens() {
-  const Status status = open(small_network().bytes());
-  if (!status.ok()) std::fprintf(stderr, "%s\n", status.text().c_str());
-  CHECK(status.ok());
+  for (const FwFile& file : {small_network(), every_operation()}) {
+    const Status status = open(file.bytes());
+    if (!status.ok()) std::fprintf(stderr, "%s\n", status.text().c_str());
+    CHECK(status.ok());
+  }
 }
 
 void the_outside_is_checked() {
@@ -114,8 +152,7 @@ void constants_are_held_against_the_graph() {
 }
 
 // Bytes, numbers and words of a valid file are changed: a status comes back, and the sanitizers stay silent.
-void mutations_do_no_harm() {
-  const FwFile file = small_network();
+void mutations_do_no_harm(const FwFile& file) {
   const Data valid = file.bytes();
   const std::string header = file.header(file.graph());
   std::mt19937 random(7);
@@ -153,6 +190,7 @@ int main() {
   a_valid_file_opens();
   the_outside_is_checked();
   constants_are_held_against_the_graph();
-  mutations_do_no_harm();
+  mutations_do_no_harm(small_network());
+  mutations_do_no_harm(every_operation());
   return test::finish();
 }
