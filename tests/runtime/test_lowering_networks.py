@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 from featherweight.errors import OnnxError, UnsupportedError
+from featherweight.export import export_onnx
 from featherweight.runtime import fusion, reference
 from featherweight.runtime.lowering import lower
 
@@ -260,3 +264,59 @@ def test_lowering_changes_no_model_that_was_given(nets: SimpleNamespace) -> None
     before = made.SerializeToString()
     lower(made)
     assert made.SerializeToString() == before
+
+
+class Tokens(nn.Module):
+    """A small vision transformer with a class token: exporters compute its sizes in the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu")
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        return self.head(self.layer(x)[:, 0])
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_a_transformer_of_either_exporter(nets: SimpleNamespace, tmp_path: Path, dynamo: bool) -> None:
+    torch.manual_seed(0)
+    model, x, path = Tokens().eval(), torch.randn(2, 3, 8, 8), tmp_path / "tokens.onnx"
+    if dynamo:
+        export_onnx(model, x, path)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                model,
+                (x,),
+                path,
+                dynamo=False,
+                input_names=["x"],
+                dynamic_axes={"x": {0: "n"}},
+                opset_version=17,
+            )
+    check(nets, onnx.load(path))
+
+
+def test_a_size_compared_with_a_number_is_refused(nets: SimpleNamespace) -> None:
+    """Whether the batch is 2 is not known; whether it is 0 is."""
+    for number, fine in ((0, True), (2, False)):
+        nodes = [
+            node("Shape", ["x"], ["n"], start=0, end=1),
+            node("Equal", ["n", "number"], ["is"]),
+            node("Where", ["is", "one", "n"], ["first"]),
+            node("Concat", ["first", "rest"], ["shape"], axis=0),
+            node("Reshape", ["x", "shape"], ["y"]),
+        ]
+        constants = {"number": np.asarray([number]), "one": np.asarray([1]), "rest": np.asarray([3, 1])}
+        made = nets.model(nodes, {"x": ("n", 3)}, ["y"], constants)
+        if fine:
+            check(nets, made)
+        else:
+            with pytest.raises(UnsupportedError, match="compares a size"):
+                lower(made)

@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from featherweight.runtime.dims import Size
+from featherweight.runtime.dims import Dim, Size
 from featherweight.runtime.lowering.builder import Array, Builder
 from featherweight.runtime.lowering.node import Node
 
 # Not the same each time, of other graphs, or larger than anyone would fold.
 _NOT_COMPUTED = ("RandomNormal", "RandomUniform", "Bernoulli", "Multinomial", "If", "Loop", "Scan", "Resize")
 _MOST_ELEMENTS = 1 << 28  # of what is computed here: more is no constant but an attack
+
+
+def is_arithmetic(operator: str) -> bool:
+    """Whether an operator is one that sizes are computed with."""
+    return operator in ("Shape", "Size") or operator in _SYMBOLIC
 
 
 def evaluate(node: Node, proto: Any, builder: Builder) -> bool:
@@ -29,9 +34,16 @@ def evaluate(node: Node, proto: Any, builder: Builder) -> bool:
         if node.op not in _SYMBOLIC:
             return False
         result = _SYMBOLIC[node.op](node, arrays)
-        builder.know(node.output, np.asarray(result, dtype=object))
+        builder.know(node.output, _narrowed(np.asarray(result, dtype=object)))
         return True
     return _by_onnx(node, proto, arrays, builder)
+
+
+def _narrowed(array: Array) -> Array:
+    """Return an array that holds no Dim as plain whole numbers."""
+    if all(isinstance(item, int | np.integer) for item in array.reshape(-1)):
+        return array.astype(np.int64)
+    return array
 
 
 def _shape(node: Node, builder: Builder) -> Array:
@@ -133,12 +145,33 @@ def _same(node: Node, arrays: list[Array | None]) -> Array:
     return arrays[0]
 
 
+def _equal(node: Node, arrays: list[Array | None]) -> Array:
+    """Sizes are above 0: so they are none of the marks, 0 and -1, that exporters compare them with."""
+    left, right = np.broadcast_arrays(*(array for array in arrays if array is not None))
+    pairs = list(zip(left.reshape(-1), right.reshape(-1), strict=True))
+    if any(isinstance(a, Dim) != isinstance(b, Dim) and max(_number(a), _number(b)) > 0 for a, b in pairs):
+        raise node.refuse("it compares a size that is not known before the network runs")
+    return np.asarray([bool(a == b) for a, b in pairs]).reshape(left.shape)
+
+
+def _number(size: Any) -> int:
+    return 0 if isinstance(size, Dim) else int(size)
+
+
+def _where(node: Node, arrays: list[Array | None]) -> Array:
+    condition, yes, no = arrays
+    assert condition is not None
+    return np.where(condition.astype(bool), yes, no)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 # The operators that exporters compute sizes with; np.asarray(object) applies Dim's arithmetic by element.
 _SYMBOLIC: dict[str, Callable[[Node, list[Array | None]], Any]] = {
     "Add": _binary(lambda a, b: a + b),
     "Cast": _same,
     "Concat": _concat,
     "Div": _binary(lambda a, b: a // b),
+    "Equal": _equal,
+    "Floor": _same,
     "Gather": _gather,
     "Identity": _same,
     "Mul": _binary(lambda a, b: a * b),
@@ -148,4 +181,5 @@ _SYMBOLIC: dict[str, Callable[[Node, list[Array | None]], Any]] = {
     "Squeeze": _squeeze,
     "Sub": _binary(lambda a, b: a - b),
     "Unsqueeze": _unsqueeze,
+    "Where": _where,
 }

@@ -11,7 +11,7 @@ from featherweight.errors import GraphError, OnnxError, UnsupportedError
 from featherweight.runtime.graph import Graph, Input
 from featherweight.runtime.lowering.builder import Builder
 from featherweight.runtime.lowering.fold import fold
-from featherweight.runtime.lowering.known import evaluate
+from featherweight.runtime.lowering.known import evaluate, is_arithmetic
 from featherweight.runtime.lowering.node import Node, handlers, node_of
 from featherweight.runtime.lowering.source import Source, load
 
@@ -54,10 +54,11 @@ def _lower(node: Node, proto: Any, builder: Builder) -> Iterator[str]:
     try:
         if evaluate(node, proto, builder):
             return
-        if node.op not in handlers:
+        complete = all(builder.has(name) for name in node.inputs if name)
+        if node.op not in handlers and (complete or not is_arithmetic(node.op)):
             yield f"{node.op} ({node.name})"
             return
-        if not all(builder.has(name) for name in node.inputs if name):
+        if not complete:
             return  # what made it is in the list already
         builder.node = node
         handlers[node.op](node, builder)
