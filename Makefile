@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-tools
-NATIVE := CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+NATIVE := CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
 NATIVE_TESTS := build/native-tests
 PEERS := build/peers
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	       "Name another one: make PYTHON=python3.12 install" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	$(INSTALL) -e '.[torch]' -c constraints.txt
+	$(INSTALL) -e '.[demo]' -c constraints.txt
 	@$(WARM) 'import accelerate, jinja2, matplotlib.pyplot, onnx.reference, onnxscript.optimizer, onnxscript.rewriter, \
 	  sklearn.datasets, torch.onnx._internal.exporter._core, torch.utils.tensorboard, typer.rich_utils'
 	@touch $@

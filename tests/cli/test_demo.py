@@ -25,7 +25,8 @@ from featherweight.zoo._registry import data_sets
 KEYS = {
     "network", "data", "dense_accuracy", "pruned_accuracy", "oneshot_accuracy", "random_accuracy", "sparsity",
     "params", "nonzero", "bytes_dense", "bytes_compact", "compact_file", "test_examples",
-    "structured_accuracy", "structured_macs_ratio",
+    "structured_accuracy", "structured_macs_ratio", "runtime_speedup_vs_onnxruntime", "runtime_ms",
+    "onnxruntime_ms", "fw_bytes", "runtime_accuracy",
 }  # fmt: skip
 WORDS = [
     "demo",
@@ -134,6 +135,20 @@ def test_the_network_with_channels_removed_is_that_of_its_file(done):
     assert record["structured_speedup"] == before["median"] / after["median"]
     widths = {row["name"]: row["after"] for row in record["widths"]}
     assert widths == {name: len(p) for name, p in small.named_parameters() if p.ndim > 1}
+
+
+def test_the_deployed_file_runs_the_pruned_network(done):
+    record = done.record
+    session = fw.runtime.load(done.folder / record["fw_file"], threads=1)
+    images, labels = next(iter(done.splits.test.loader(len(done.splits.test))))
+    got = session.run(images.numpy()).argmax(1)
+    assert (got == labels.numpy()).mean() == record["runtime_accuracy"]
+    assert abs(record["runtime_accuracy"] - record["pruned_accuracy"]) <= 0.01
+    other, own = record["runtime_times"]
+    assert record["runtime_ms"] == own["median"]
+    assert record["onnxruntime_ms"] == other["median"]
+    assert record["runtime_speedup_vs_onnxruntime"] == other["median"] / own["median"]
+    assert record["fw_bytes"] == (done.folder / record["fw_file"]).stat().st_size
 
 
 def test_structured_pruning_that_cuts_nothing_fails(invoke, folder, few, monkeypatch):

@@ -29,8 +29,10 @@ _PRUNED = "accuracy, fine-tuned while pruned"
 
 
 def comparison(record: DemoRecord) -> tuple[tuple[Line, ...], ...]:
-    """Return the lines on size, those on accuracy, and those on the network with channels removed."""
-    return _size_lines(record), _accuracy_lines(record), _structured_lines(record)
+    """Return the lines on size, accuracy, the network with channels removed, and the deployed file."""
+    return (
+        _size_lines(record), _accuracy_lines(record), _structured_lines(record), _runtime_lines(record),
+    )  # fmt: skip
 
 
 def demo_table(record: DemoRecord) -> Table:
@@ -91,6 +93,27 @@ def _structured_lines(record: DemoRecord) -> tuple[Line, ...]:
             _bytes(record.bytes_dense, bytes_, "fp32, lossless"),
         ),
         Line("channels removed: accuracy", percent(dense), percent(accuracy), _change(record, accuracy)),
+    )
+
+
+def _runtime_lines(record: DemoRecord) -> tuple[Line, ...]:
+    other, own = record.runtime_times
+    dense, accuracy = record.dense_accuracy, record.runtime_accuracy
+    speedup = f"{record.runtime_speedup_vs_onnxruntime:.1f}x the speed of ONNX Runtime"
+    return (
+        Line(
+            "deployed, pruned weights: ms",
+            str(other),
+            str(own),
+            f"{speedup} (fp32, 1 thread, batch 1, medians of {own.repeats} in turns)",
+        ),
+        Line(
+            "deployed: bytes",
+            f"{record.bytes_dense:,}",
+            f"{record.fw_bytes:,}",
+            _bytes(record.bytes_dense, record.fw_bytes, "the .fw file, fp32"),
+        ),
+        Line("deployed: accuracy", percent(dense), percent(accuracy), _change(record, accuracy)),
     )
 
 

@@ -23,6 +23,7 @@ _PIECES: dict[str, Any] = {
     "codings": CodingBytes,
     "widths": Width,
     "structured_times": Milliseconds,
+    "runtime_times": Milliseconds,
 }
 
 
@@ -55,6 +56,13 @@ class DemoRecord:
         structured_file: path of that file.
         structured_times: of a forward pass at batch 1 before and after, measured in turns.
         widths: outputs of each layer before and after.
+        runtime_accuracy: of the pruned network, run by the sparse runtime on all test images.
+        runtime_ms: milliseconds of an image in the sparse runtime, on one thread; a median.
+        onnxruntime_ms: of the same network in ONNX Runtime, in turns with it.
+        runtime_speedup_vs_onnxruntime: the quotient of the two.
+        runtime_times: of ONNX Runtime and of the sparse runtime, with their quartiles.
+        fw_bytes: of the compiled file.
+        fw_file: path of that file.
         seconds: wall-clock seconds by phase.
         epochs: of fine-tuning, of either pruning.
         seed: of everything random.
@@ -93,6 +101,13 @@ class DemoRecord:
     structured_file: str
     structured_times: tuple[Milliseconds, ...]
     widths: tuple[Width, ...]
+    runtime_accuracy: float
+    runtime_ms: float
+    onnxruntime_ms: float
+    runtime_speedup_vs_onnxruntime: float
+    runtime_times: tuple[Milliseconds, ...]
+    fw_bytes: int
+    fw_file: str
     seconds: dict[str, float]
     epochs: int
     seed: int
@@ -104,15 +119,16 @@ class DemoRecord:
     codings: tuple[CodingBytes, ...]
 
     def __post_init__(self) -> None:
-        for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned", "structured"):
+        for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned", "structured", "runtime"):
             _check.fraction(f"{name}_accuracy", getattr(self, f"{name}_accuracy"))
         for name in ("sparsity", "structured_macs_ratio"):
             _check.fraction(name, getattr(self, name))
         for name in ("params", "bytes_dense", "bytes_compact", "bytes_compact_fp16", "test_examples"):
             _check.count(name, getattr(self, name), 1)
-        for name in ("structured_params", "structured_bytes"):
+        for name in ("structured_params", "structured_bytes", "fw_bytes"):
             _check.count(name, getattr(self, name), 1)
         _check.same_length("times before and after", 2, len(self.structured_times))
+        _check.same_length("times of the two runtimes", 2, len(self.runtime_times))
         for name in ("nonzero", "validation_examples", "epochs"):
             _check.count(name, getattr(self, name))
         for name in ("nonzero", "structured_params"):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featherweight.artifact import WriteReport
-from featherweight.cli.demo import methods, narrowing, pictures
+from featherweight.cli.demo import deploying, methods, narrowing, pictures
 from featherweight.cli.demo.clock import Clock
 from featherweight.cli.demo.fresh import differs_in_fresh_process, write_predictions
 from featherweight.cli.demo.subject import Subject, make_subject
@@ -94,7 +94,11 @@ def run_demo(request: Request) -> DemoRecord:
         accuracy = _test_accuracy(subject, pruned.model, narrowed.model, sparsity, seed)
     with clock.phase("accuracy on the validation images at each sparsity"):
         curves = methods.curves(subject, pruned, sparsity, seed)
-    record = _record(request, subject, profiled, pruned.model, narrowed, saved, accuracy, curves, clock)
+    with clock.phase("deployed, without PyTorch"):
+        deployed = deploying.deploy(subject, pruned.model, request.out)
+    record = _record(
+        request, subject, profiled, pruned.model, narrowed, saved, deployed, accuracy, curves, clock
+    )
     _finish(record, request, clock)
     if saved.difference:
         raise CheckFailed(f"In a fresh process: {saved.difference}.")
@@ -147,6 +151,7 @@ def _record(  # noqa: PLR0917 - one argument a step
     pruned: nn.Module,
     narrowed: narrowing.Narrowed,
     saved: Saved,
+    deployed: deploying.Deployed,
     accuracy: dict[str, float],
     curves: tuple[methods.Curve, ...],
     clock: Clock,
@@ -176,6 +181,13 @@ def _record(  # noqa: PLR0917 - one argument a step
         structured_file=str(saved.structured.path),
         structured_times=narrowed.times,
         widths=narrowed.widths,
+        runtime_accuracy=deployed.accuracy,
+        runtime_ms=deployed.runtime.median,
+        onnxruntime_ms=deployed.onnxruntime.median,
+        runtime_speedup_vs_onnxruntime=deployed.speedup,
+        runtime_times=(deployed.onnxruntime, deployed.runtime),
+        fw_bytes=deployed.file.stat().st_size,
+        fw_file=str(deployed.file),
         seconds={**clock.seconds, "total": clock.total},
         epochs=request.epochs,
         seed=request.seed,
