@@ -1,11 +1,13 @@
 """A network as the graph of its operations: what is returned where sizes are written into a forward.
 
-torch.export notes everything as numbers: that the network was evaluated, and how large the batch was. Here
-both are free again, so that the result trains, evaluates and takes batches of any size, as the class did.
+torch.export notes everything as numbers: that the network was evaluated, and how large the inputs were. Here
+the mode and the batch are free again, so that the result trains, evaluates and takes batches of any size, as
+the class did. Inputs whose other sizes differ are refused.
 """
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path, tree_map, tree_map_with_path
 
 from featherweight.core.trace import Example, Graph, as_arguments, trace
-from featherweight.errors import ModelError, TraceError
+from featherweight.errors import TraceError
 from featherweight.structured.cut import Cut
+from featherweight.structured.graph_inputs import Inputs, batch_of, has_batch
 from featherweight.structured.graph_norms import TRAINING, BatchNormNode, batch_norm, count_batches
 from featherweight.structured.rewrite import rewritten
 
@@ -37,13 +40,14 @@ _TRAINS = {
     "rnn_relu": "train",
 }
 _EVALUATED = "featherweight.evaluated"  # node.meta: the value of that argument while evaluating
-_BATCH = "featherweight.batch"  # module.meta: the only batch size that it takes, if it is one
+_INPUTS = "featherweight.inputs"  # module.meta: the inputs that it takes
 _TRANSIENT = "featherweight.transient"  # module.meta: buffers that its class does not save
 
 
 class RewrittenModule(torch.fx.GraphModule):
     """A network as a graph, with the parameter names of its class.
 
+    It takes inputs of the sizes that it was traced with, and batches of any size where those could be freed.
     ``train()`` switches dropout and batch norm as in the class. What the class does only while training in
     Python (stochastic depth, dropout inside scaled_dot_product_attention) is not in the graph.
     """
@@ -86,9 +90,10 @@ class RewrittenModule(torch.fx.GraphModule):
         """Run the graph.
 
         Raises:
-            ModelError: the graph holds for one batch size only, and the inputs have another.
+            ModelError: the inputs are not of the sizes that the graph holds for.
         """
-        check_batch(self, (*args, *kwargs.values()))
+        if (taken := self.meta.get(_INPUTS)) is not None:
+            taken.check(args, kwargs)
         if self._written_mode != self.training:  # set as an attribute, as a module may be
             self.train(self.training)
         return super().__call__(*args, **kwargs)
@@ -122,16 +127,10 @@ def _unpickled(make: Any, arguments: tuple[Any, ...], meta: dict[str, Any], mode
 
 
 def check_batch(module: nn.Module, inputs: Example) -> None:
-    """Raise ModelError where a graph holds for one batch size only, and ``inputs`` have another."""
-    batch = module.meta.get(_BATCH) if isinstance(module, torch.fx.GraphModule) else None
-    args, kwargs = as_arguments(inputs)
-    first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-    if batch is not None and first is not None and first.ndim and first.shape[0] != batch:
-        raise ModelError(
-            f"This network is a graph in which a batch of {batch} is written, as of the example inputs it "
-            f"was cut with; got a batch of {first.shape[0]}. Cut it again with example inputs of the size "
-            f"that it will run with."
-        )
+    """Raise ModelError where ``module`` is a graph that does not hold for the sizes of ``inputs``."""
+    taken = module.meta.get(_INPUTS) if isinstance(module, torch.fx.GraphModule) else None
+    if taken is not None:
+        taken.check(*as_arguments(inputs))
 
 
 def as_module(cut: Cut, model: nn.Module, example: Example) -> RewrittenModule:
@@ -143,13 +142,13 @@ def as_module(cut: Cut, model: nn.Module, example: Example) -> RewrittenModule:
         example: what it was traced with.
     """
     module = rewritten(cut)
-    batch = _batch_of(example)
+    batch = batch_of(example)
     places = None if batch is None else _places_of_batch(model, cut.tracing.graph, example, batch)
     freed = batch is not None and places is not None and _free_batch(module, places, batch)
     count_batches(module, model)
     result = RewrittenModule(module, module.graph)
-    if not freed:
-        result.meta[_BATCH] = batch
+    names = tuple(inspect.signature(result.forward).parameters)
+    result.meta[_INPUTS] = Inputs.of(names, example, batch, free=freed)
     result.meta[_TRANSIENT] = _not_saved(model)
     _do_not_save(result, result.meta[_TRANSIENT])
     return result.train(model.training)
@@ -203,50 +202,76 @@ def _training_argument(node: torch.fx.Node) -> int | None:
     return place if place is not None and place < len(node.args) else None
 
 
-def _batch_of(example: Example) -> int | None:
-    """Return the size of the first dimension of the first tensor."""
-    args, kwargs = as_arguments(example)
-    sizes = (v.shape[0] for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim)
-    return next(sizes, None)
-
-
 _Place = tuple[str, str]  # a node, and the path of a number in its arguments
 
 
 def _places_of_batch(model: nn.Module, graph: Graph, example: Example, batch: int) -> set[_Place] | None:
-    """Return where numbers stand that are multiples of the batch size; None if that cannot be told."""
+    """Return where numbers stand that are multiples of the batch size; None if that cannot be told.
 
-    def one_more(value: Any) -> Any:
-        tensor = isinstance(value, Tensor) and value.ndim and value.shape[0] == batch
-        return torch.cat([value, value[:1]]) if tensor else value
+    The network is traced with another batch too: three times as large and one more, so that halves and
+    parities differ, and only multiples of the batch size grow as it does.
+    """
+    larger_batch = 3 * batch + 1
+
+    def larger(value: Any) -> Any:
+        return value[torch.arange(larger_batch) % batch] if has_batch(value, batch) else value
 
     args, kwargs = as_arguments(example)
-    larger = tree_map(one_more, kwargs if kwargs else args)
     try:
-        other = trace(model, larger)
+        other = trace(model, tree_map(larger, kwargs if kwargs else args))
     except TraceError:
         return None
-    found: set[_Place] = set()
     nodes, others = list(graph.program.graph.nodes), list(other.program.graph.nodes)
     if [(n.name, n.target) for n in nodes] != [(n.name, n.target) for n in others]:
         return None
+    if not _same_tensors(graph, other):
+        return None
+    found: set[_Place] = set()
     for node, same in zip(nodes, others, strict=True):
-        mine, theirs = dict(_numbers(node)), dict(_numbers(same))
-        if mine.keys() != theirs.keys():
+        paths = _multiples(dict(_constants(node)), dict(_constants(same)), batch, larger_batch)
+        if paths is None:
             return None
-        for path, value in mine.items():
-            if value != theirs[path]:
-                if value * (batch + 1) != theirs[path] * batch:
-                    return None
-                found.add((node.name, path))
+        found |= {(node.name, path) for path in paths}
     return found
 
 
-def _numbers(node: torch.fx.Node) -> Iterator[tuple[str, int]]:
+def _multiples(mine: dict[str, Any], theirs: dict[str, Any], batch: int, larger: int) -> set[str] | None:
+    """Return where the arguments of two nodes differ as their batches do; None if they do so otherwise."""
+    if mine.keys() != theirs.keys():
+        return None
+    differ = {path for path, value in mine.items() if repr(value) != repr(theirs[path])}
+    grow = all(
+        _is_number(mine[path]) and _is_number(theirs[path]) and mine[path] * larger == theirs[path] * batch
+        for path in differ
+    )
+    return differ if grow else None
+
+
+def _same_tensors(graph: Graph, other: Graph) -> bool:
+    """Whether two graphs hold the same tensors besides their inputs: a size may be written in one."""
+    mine, theirs = ({**g.program.state_dict, **g.program.constants} for g in (graph, other))
+    if mine.keys() != theirs.keys():
+        return False
+    return all(_same(value, theirs[name]) for name, value in mine.items() if isinstance(value, Tensor))
+
+
+def _same(a: Tensor, b: Any) -> bool:
+    if a is b:
+        return True
+    if not isinstance(b, Tensor) or (a.shape, a.dtype, a.device) != (b.shape, b.dtype, b.device):
+        return False
+    return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
+
+
+def _constants(node: torch.fx.Node) -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of everything in a node's arguments; nodes are told by their names."""
     leaves, _ = tree_flatten_with_path((tuple(node.args), dict(node.kwargs)))
     for path, value in leaves:
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield _written(path), value
+        yield _written(path), value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _written(path: Any) -> str:
@@ -258,11 +283,11 @@ def _free_batch(module: torch.fx.GraphModule, places: set[_Place], batch: int) -
     nodes = {node.name: node for node in module.graph.nodes}
     wanted = {name: {path for node, path in places if node == name} for name, _ in places}
     for name, paths in wanted.items():
-        numbers = dict(_numbers(nodes[name])) if name in nodes else {}
-        if any(path not in numbers or numbers[path] % batch for path in paths):
+        numbers = dict(_constants(nodes[name])) if name in nodes else {}
+        if any(not _is_number(numbers.get(path)) or numbers[path] % batch for path in paths):
             return False
     if wanted:
-        multiples = _Multiples(module.graph)
+        multiples = _Multiples(module.graph, batch)
         for name, paths in wanted.items():
             _replace(nodes[name], paths, batch, multiples)
     module.graph.lint()
@@ -281,10 +306,10 @@ def _replace(node: torch.fx.Node, paths: set[str], batch: int, multiples: _Multi
 class _Multiples(Mapping[int, torch.fx.Node]):
     """Nodes that compute multiples of the batch size, made when they are first asked for."""
 
-    def __init__(self, graph: torch.fx.Graph) -> None:
+    def __init__(self, graph: torch.fx.Graph, batch: int) -> None:
         self.graph, self.made = graph, dict[int, torch.fx.Node]()
         inputs = [node for node in graph.nodes if node.op == "placeholder"]
-        first = next(node for node in inputs if isinstance(node.meta.get("val"), Tensor))
+        first = next(node for node in inputs if has_batch(node.meta.get("val"), batch))
         with graph.inserting_after(inputs[-1]):
             self.made[1] = graph.call_function(torch.ops.aten.sym_size.int, (first, 0))
 
