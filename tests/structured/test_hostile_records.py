@@ -10,6 +10,7 @@ from torch import nn
 import featherweight as fw
 from featherweight import artifact
 from featherweight.errors import ModelError
+from featherweight.structured import attributes, replay
 from featherweight.structured.prune import prune_structured
 from featherweight.structured.record import KEY, Record
 
@@ -31,7 +32,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.a, self.b, self.conv = nn.Linear(6, 12), nn.Linear(12, 3), nn.Conv2d(3, 4, 3, padding=1)
         self.width, self.shape, self.name, self.on = 12, (2, 6), "net", True
         self.rate, self.sizes, self.config = 0.5, [12, 3], Config()
 
@@ -102,7 +103,13 @@ def snapshot(model):
         ("", "config.__class__", 3),
         ("", "config.inner.width", 3),
         ("", "config..hidden", 3),
+        ("", "width", 0),
         ("a", "weight", 3),
+        ("a", "out_features", 0),
+        ("a", "padding", 0),
+        ("conv", "groups", 0),
+        ("conv", "padding", [0, 0]),
+        ("conv", "kernel_size", [1, 1]),
         ("a.weight", "data", 3),
         ("nowhere", "width", 3),
         ("config", "hidden", 3),
@@ -167,6 +174,11 @@ CHANGES = [
     {"example": [[{"shape": [1], "dtype": "__class__"}], {}]},
     {"example": [[{"shape": [1], "dtype": None}], {}]},
     {"example": [[{"unknown": 3}], {}]},
+    {"example": [[{"list": {}}], {}]},
+    {"example": [[{"tuple": [3]}], {}]},
+    {"example": [[{"dict": []}], {}]},
+    {"example": [[{"list": [], "tuple": []}], {}]},
+    {"example": [[{"shape": [1] * 65, "dtype": "float32"}], {}]},
     {"blocks": {}},
     {"blocks": [{"name": 1, "whole": True, "tensors": []}]},
     {"blocks": [{"name": "a", "whole": "no", "tensors": []}]},
@@ -229,7 +241,52 @@ HUGE = [{"shape": [10**6, 10**6], "dtype": "float32"}]
 
 def test_inputs_that_would_fill_the_memory_are_not_made(file):
     change = {"attributes": None, "example": [HUGE, {}]}
-    refused(file(lambda record: record | change), "1,000,000,000,000 entries; 268,435,456 at most")
+    refused(file(lambda record: record | change), "1,000,000,000,000 entries; 4,194,304 at most")
+
+
+def nested(spec, depth):
+    for _ in range(depth):
+        spec = {"list": [spec]}
+    return spec
+
+
+def test_inputs_nested_deep_are_refused(file):
+    change = {"attributes": None, "example": [[nested(HUGE[0], 17)], {}]}
+    refused(file(lambda record: record | change), "record of a surgery is damaged")
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        [[{"shape": [2**11, 2**11 + 1], "dtype": "bool"}], {}],
+        [[{"shape": [0, 2**23], "dtype": "float32"}], {}],
+        [[nested({"shape": [2**23], "dtype": "float32"}, 3)], {}],
+        [[{"shape": [2**21], "dtype": "float32"}, {"tuple": [{"shape": [2**22], "dtype": "bool"}]}], {}],
+        [[], {"x": {"dict": {"y": {"shape": [2**23], "dtype": "float32"}}}}],
+    ],
+)
+def test_inputs_are_small_all_together(file, example):
+    refused(
+        file(lambda record: record | {"attributes": None, "example": example}), "entries; 4,194,304 at most"
+    )
+
+
+def test_inputs_take_no_more_than_was_allowed(file):
+    change = {"attributes": None, "example": [[{"shape": [1000, 6], "dtype": "float32"}], {}]}
+    path = file(lambda record: record | change)
+    with pytest.raises(ModelError, match="24,000 bytes; max_bytes=20,000 at most"):
+        fw.load(path, into=Net(), max_bytes=20_000)
+    assert fw.load(path, into=Net(), max_bytes=24_000)(torch.randn(3, 6)).shape == (3, 3)
+
+
+@pytest.mark.parametrize("dtype", ["quint8", "qint32", "float4_e2m1fn_x2"])
+def test_types_that_cannot_be_made(file, dtype):
+    change = {"attributes": None, "example": [[{"shape": [4, 6], "dtype": dtype}], {}]}
+    refused(file(lambda record: record | change), f"an input of type {dtype} and shape")
+
+
+def test_sizes_that_torch_modules_have_are_known_alike():
+    assert {kind for kind, _ in attributes._KNOWN} == set(replay._KNOWN)
 
 
 def test_a_network_is_no_block_of_itself(file):

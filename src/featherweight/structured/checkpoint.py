@@ -46,11 +46,14 @@ def save(
         The sizes of what was written, in bytes.
 
     Raises:
-        ModelError: a tensor is sparse, quantized, on the meta device, or of a dtype that the file has not.
+        ModelError: a tensor is sparse, quantized, on the meta device, or of a dtype that the file has not;
+            or the network was cut to a graph with inputs that the file cannot hold.
         SettingError: ``values`` is none of the choices.
         ArtifactError: the file cannot be written.
     """
     surgeries = surgeries_of(unwrap(model)) if isinstance(model, nn.Module) else ()
+    for surgery in surgeries:
+        surgery.check_can_be_saved()
     record = {KEY: to_json(surgeries)} if surgeries else {}
     return write_state(model, path, values=values, metadata=dict(metadata or {}) | record or None)
 
@@ -70,7 +73,9 @@ def load(
             dtype and device. If the file's network was cut by ``prune_structured``, a module as it was
             before: it is cut in the same way (where a rewritten graph was saved, that is returned instead, or
             takes the place of the submodule). Without it the state dict is returned, on the CPU.
-        max_bytes: the most that decoding may take; see ``featherweight.artifact.read``.
+        max_bytes: the most that decoding may take; see ``featherweight.artifact.read``. Where a rewritten
+            graph was saved, also what the inputs may take that it is traced with again (without it those
+            have 2**22 entries at most).
 
     Raises:
         ArtifactError: the file cannot be read or is malformed.
@@ -86,7 +91,7 @@ def load(
         return into
     inner = unwrap(into)
     with unchanged_on_failure(inner):
-        cut = replay_all(inner, surgeries)
+        cut = replay_all(inner, surgeries, max_bytes=max_bytes)
         _save_what_was_saved(cut, info)
         fill_state(cut, path, max_bytes=max_bytes)
     return into if cut is inner else cut

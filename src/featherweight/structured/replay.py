@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import as_arguments, evaluating, trace
@@ -22,9 +24,21 @@ from featherweight.structured.record import Record, remember, surgeries_of
 from featherweight.structured.rewrite import shrink
 from featherweight.structured.undo import is_configuration
 
+# Modules of torch.nn whose sizes ``attributes.known_sizes`` knows, and the names of those sizes.
+_KNOWN = (_ConvNd, nn.Linear, _NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.Embedding, nn.RNNBase)
+_SIZES = (
+    "groups", "in_channels", "out_channels", "in_features", "out_features", "num_features",
+    "normalized_shape", "num_groups", "num_channels", "embedding_dim", "hidden_size", "input_size",
+)  # fmt: skip
 
-def replay_all(model: nn.Module, records: Iterable[Record]) -> nn.Module:
+
+def replay_all(model: nn.Module, records: Iterable[Record], *, max_bytes: int | None = None) -> nn.Module:
     """Do all surgeries again, each on the submodule that it was done on, and let those remember them.
+
+    Args:
+        model: a network as it was before them.
+        records: the surgeries, in order.
+        max_bytes: what the inputs of a tracing may take; see ``Record.inputs``.
 
     Returns:
         ``model``, or a rewritten graph where that was the result. A submodule of which one was the result is
@@ -38,7 +52,7 @@ def replay_all(model: nn.Module, records: Iterable[Record]) -> nn.Module:
         part = _part(model, record.within)
         own = replace(record, within="")
         before = surgeries_of(part)
-        cut = replay(part, own)
+        cut = replay(part, own, max_bytes)
         remember(cut, (*before, own))
         if part is model:
             model = cut
@@ -69,7 +83,7 @@ def _replace(model: nn.Module, part: nn.Module, other: nn.Module) -> None:
                 setattr(parent, name, other)
 
 
-def replay(model: nn.Module, record: Record) -> nn.Module:
+def replay(model: nn.Module, record: Record, max_bytes: int | None = None) -> nn.Module:
     """Cut ``model`` as ``record`` says: in place, or as a rewritten graph where that was the result.
 
     Raises:
@@ -78,12 +92,12 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
     """
     buffers = [(module, dict(module.named_buffers(recurse=False))) for module in model.modules()]
     try:
-        return _replay(model, record)
+        return _replay(model, record, max_bytes)
     except ModelError:
-        if not _warmed(model, record, buffers):
+        if not _warmed(model, record, buffers, max_bytes):
             raise
     try:
-        return _replay(model, record)
+        return _replay(model, record, max_bytes)
     except ModelError:
         for module, before in buffers:
             vars(module)["_buffers"].update(before)
@@ -91,11 +105,14 @@ def replay(model: nn.Module, record: Record) -> nn.Module:
 
 
 def _warmed(
-    model: nn.Module, record: Record, buffers: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
+    model: nn.Module,
+    record: Record,
+    buffers: Sequence[tuple[nn.Module, Mapping[str, Tensor]]],
+    max_bytes: int | None,
 ) -> bool:
     """Run the model, and return whether it made buffers by that, which the one that was cut may have had."""
     try:
-        args, kwargs = as_arguments(record.inputs())
+        args, kwargs = as_arguments(record.inputs(max_bytes))
         with evaluating(model):
             model(*args, **kwargs)
     except Exception:  # whatever a forward raises: it is not what the surgery was done on
@@ -107,12 +124,12 @@ def _warmed(
     )
 
 
-def _replay(model: nn.Module, record: Record) -> nn.Module:
+def _replay(model: nn.Module, record: Record, max_bytes: int | None) -> nn.Module:
     if record.blocks:
-        return _without_blocks(model, record)
+        return _without_blocks(model, record, max_bytes)
     _check(model, record)
     if record.attributes is None:
-        inputs = record.inputs()
+        inputs = record.inputs(max_bytes)
         cut = cut_of(trace_axes(trace(model, inputs)), record.kept)
         return as_module(cut, model, inputs)
     shrink(model, record.kept)
@@ -120,13 +137,13 @@ def _replay(model: nn.Module, record: Record) -> nn.Module:
     return model
 
 
-def _without_blocks(model: nn.Module, record: Record) -> nn.Module:
+def _without_blocks(model: nn.Module, record: Record, max_bytes: int | None) -> nn.Module:
     """Return ``model`` without the blocks that were removed: itself, or as a rewritten graph."""
     if record.attributes is not None:
         check_places(model, record.places)
         put(model, record.places)
         return model
-    inputs = record.inputs()
+    inputs = record.inputs(max_bytes)
     tracing = trace_axes(trace(model, inputs))
     graph = tracing.graph
     found = {(block.name, bool(block.module)): block for block in find_modules(model, graph)}
@@ -178,7 +195,7 @@ def _is_size(module: nn.Module | None, name: str, value: Any) -> bool:
     for place, step in enumerate(above):
         held = vars(held).get(step) if held is not None and (place or step == "config") else None
         held = held if is_configuration(held) else None
-    if held is None or own.startswith("_"):
+    if held is None or own.startswith("_") or (isinstance(held, _KNOWN) and own not in _SIZES):
         return False
     before = vars(held).get(own)
     if isinstance(before, list | tuple) and isinstance(value, tuple):
@@ -189,4 +206,4 @@ def _is_size(module: nn.Module | None, name: str, value: Any) -> bool:
 
 def _is_less(before: Any, value: Any) -> bool:
     """Whether both are whole numbers, and ``value`` may be what is left."""
-    return type(before) is int and type(value) is int and (0 <= value <= before or value == before)
+    return type(before) is int and type(value) is int and (1 <= value <= before or value == before)
