@@ -28,6 +28,7 @@ KEYS = {
     "structured_accuracy", "structured_macs_ratio", "runtime_speedup_vs_onnxruntime", "runtime_ms",
     "onnxruntime_ms", "fw_bytes", "runtime_accuracy",
 }  # fmt: skip
+TIMES = {"runtime_speedup_vs_onnxruntime", "runtime_ms", "onnxruntime_ms", "fw_bytes"}  # as measured then
 WORDS = [
     "demo",
     "--network",
@@ -184,7 +185,8 @@ def test_run_again_it_trains_nothing_again(done, invoke, folder, few, monkeypatc
     result = invoke(*WORDS)
     assert result.exit_code == 0, result.output
     record = record_of(folder)
-    assert {key: record[key] for key in KEYS} == {key: done.record[key] for key in KEYS}
+    same = KEYS - TIMES
+    assert {key: record[key] for key in same} == {key: done.record[key] for key in same}
     assert record["seconds"][flow.PRUNING] >= 0.5 * done.record["seconds"][flow.PRUNING]
 
 
