@@ -37,6 +37,7 @@ from featherweight.zoo import default_loaders
 
 BETWEEN = TrainingSettings(epochs=1, learning_rate=0.02)
 FINE_TUNING = TrainingSettings(epochs=5, learning_rate=0.05)
+_NOTED = ("left", "params", "macs", "cut")  # of a cut, in a file; and "predicted", but by earlier versions
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def progressive_prune_structured(
         TraceError: torch.export cannot trace the model.
         ModelError: there is nothing to cut.
         SurgeryError: a cut network is not the same as the zeroed one.
-        ResumeError: ``run_dir`` holds another run.
+        ResumeError: ``run_dir`` holds another run, or what it noted is damaged.
     """
     depth = Depth(blocks, block_criterion, block_unit)
     given = {"keep": keep, "params": params, "macs": macs, "latency": latency}
@@ -269,8 +270,8 @@ class _Run:
         """Return what an earlier run noted of this cut, and take its network."""
         if self.folder is None or not self._file(number, "json").exists():
             return None
-        noted = json.loads(self._file(number, "json").read_text())
-        if noted.pop("asked") != self._asked(aim):
+        asked, noted = _read_note(self._file(number, "json"))
+        if asked != self._asked(aim):
             raise ResumeError(
                 f"{str(self.folder)!r} holds a run with other settings. Give another run_dir, or remove it."
             )
@@ -289,6 +290,26 @@ class _Run:
     def _file(self, number: int, ending: str) -> Path:
         assert self.folder is not None
         return self.folder / f"cut-{number}.{ending}"
+
+
+def _read_note(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Return what was asked for, and what was noted of the cut; raises ResumeError if it is anything else."""
+    try:
+        noted: Any = json.loads(path.read_bytes())
+        asked = noted.pop("asked")
+        kinds = {name: type(value).__name__ for name, value in noted.items()}
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise _damaged(path, repr(error)) from error
+    if kinds.keys() - {"predicted"} != set(_NOTED) or not set(kinds.values()) <= {"int", "float"}:
+        raise _damaged(path, f"its entries are {', '.join(f'{n} ({kind})' for n, kind in kinds.items())}")
+    return asked, noted
+
+
+def _damaged(path: Path, what: str) -> ResumeError:
+    return ResumeError(
+        f"{str(path)!r} is damaged: {what[:200]}. Remove the folder of the run to start anew, or this file "
+        f"and those of later steps to go on from the step before."
+    )
 
 
 @dataclass(frozen=True)
