@@ -20,7 +20,15 @@ from featherweight.core.trace import Example, Graph, as_arguments, trace
 from featherweight.errors import TraceError
 from featherweight.structured.cut import Cut
 from featherweight.structured.graph_inputs import Inputs, batch_of, has_batch
-from featherweight.structured.graph_norms import TRAINING, BatchNormNode, batch_norm, count_batches
+from featherweight.structured.graph_norms import (
+    FROZEN,
+    TRAINING,
+    BatchNormNode,
+    batch_norm,
+    count_batches,
+    evaluating_norms,
+    running_mean_of,
+)
 from featherweight.structured.rewrite import rewritten
 
 # The argument that says whether an operation trains, by operation.
@@ -48,8 +56,10 @@ class RewrittenModule(torch.fx.GraphModule):
     """A network as a graph, with the parameter names of its class.
 
     It takes inputs of the sizes that it was traced with, and batches of any size where those could be freed.
-    ``train()`` switches dropout and batch norm as in the class. What the class does only while training in
-    Python (stochastic depth, dropout inside scaled_dot_product_attention) is not in the graph.
+
+    ``train()`` switches all its dropouts and batch norms, as in the class. Until it is called, those evaluate
+    whose modules did so while the network trained, such as frozen batch norms. What the class does only while
+    training in Python (stochastic depth, dropout inside scaled_dot_product_attention) is not in the graph.
     """
 
     def __init__(self, root: nn.Module, graph: torch.fx.Graph) -> None:
@@ -66,12 +76,30 @@ class RewrittenModule(torch.fx.GraphModule):
     def train(self, mode: bool = True) -> RewrittenModule:
         """Switch between training and evaluating."""
         super().train(mode)
+        if mode:
+            for node in self.graph.nodes:
+                node.meta.pop(FROZEN, None)
+        self.write_mode()
+        return self
+
+    def write_mode(self) -> None:
+        """Write the mode that it has into its operations; those that were frozen evaluate."""
         for node in self.graph.nodes:
             if (place := _training_argument(node)) is not None:
-                node.update_arg(place, mode or node.meta[_EVALUATED])
+                trains = self.training and FROZEN not in node.meta
+                node.update_arg(place, trains or node.meta[_EVALUATED])
         self.recompile()
-        self._written_mode = mode
-        return self
+        self._written_mode = self.training
+
+    def freeze(self, nodes: Iterable[torch.fx.Node]) -> None:
+        """Let operations evaluate until ``train()`` is called."""
+        for node in nodes:
+            node.meta[FROZEN] = True
+        self.write_mode()
+
+    def frozen(self) -> list[bool]:
+        """Return which of the operations that have a mode are frozen, in order."""
+        return [FROZEN in node.meta for node in _with_mode(self)]
 
     def batch_norms(self) -> list[BatchNormNode]:
         """Return its batch norms with running statistics."""
@@ -95,7 +123,7 @@ class RewrittenModule(torch.fx.GraphModule):
         if (taken := self.meta.get(_INPUTS)) is not None:
             taken.check(args, kwargs)
         if self._written_mode != self.training:  # set as an attribute, as a module may be
-            self.train(self.training)
+            self.write_mode()
         return super().__call__(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RewrittenModule:
@@ -104,26 +132,34 @@ class RewrittenModule(torch.fx.GraphModule):
             if name not in vars(copied):
                 setattr(copied, name, value)
         _do_not_save(copied, copied.meta.get(_TRANSIENT, ()))
-        return copied.train(self.training)
+        nn.Module.train(copied, self.training)
+        copied.write_mode()
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        mode = self.training
+        modes = {module: module.training for module in self.modules()}
         self.eval()  # what is read again is the graph as it evaluates
         self._tracer_cls = None  # that of torch.export cannot be made again; the usual one does
         try:
             made = super().__reduce__()
         finally:
-            self.train(mode)
-        return _unpickled, (*made, self.meta, mode)
+            for module, mode in modes.items():
+                module.training = mode
+            self.write_mode()
+        return _unpickled, (*made, self.meta, self.training, self.frozen())
 
 
-def _unpickled(make: Any, arguments: tuple[Any, ...], meta: dict[str, Any], mode: bool) -> RewrittenModule:
+def _unpickled(
+    make: Any, arguments: tuple[Any, ...], meta: dict[str, Any], mode: bool, frozen: Iterable[bool] = ()
+) -> RewrittenModule:
     """Return the module of which ``__reduce__`` gave these."""
     plain = make(*arguments)
     module = RewrittenModule(plain, plain.graph)
     module.meta |= meta
     _do_not_save(module, meta.get(_TRANSIENT, ()))
-    return module.train(mode)
+    module.train(mode)
+    module.freeze(node for node, is_frozen in zip(_with_mode(module), frozen, strict=False) if is_frozen)
+    return module
 
 
 def check_batch(module: nn.Module, inputs: Example) -> None:
@@ -151,7 +187,22 @@ def as_module(cut: Cut, model: nn.Module, example: Example) -> RewrittenModule:
     result.meta[_INPUTS] = Inputs.of(names, example, batch, free=freed)
     result.meta[_TRANSIENT] = _not_saved(model)
     _do_not_save(result, result.meta[_TRANSIENT])
-    return result.train(model.training)
+    result.train(model.training)
+    result.freeze(_evaluating(result, model, {call.name: call.module for call in cut.tracing.graph.calls}))
+    return result
+
+
+def _evaluating(result: RewrittenModule, model: nn.Module, places: Mapping[str, str]) -> list[torch.fx.Node]:
+    """Return the operations of modules that evaluate while ``model`` trains; ``places``: their modules."""
+    if not model.training:
+        return []
+    modules = dict(model.named_modules(remove_duplicate=False))
+    norms = frozenset(evaluating_norms(model))
+    return [
+        node
+        for node in _with_mode(result)
+        if running_mean_of(node) in norms or not modules.get(places.get(node.name, ""), model).training
+    ]
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -200,6 +251,11 @@ def _training_argument(node: torch.fx.Node) -> int | None:
         return None
     place = next((n for n, argument in enumerate(schema.arguments) if argument.name == name), None)
     return place if place is not None and place < len(node.args) else None
+
+
+def _with_mode(module: torch.fx.GraphModule) -> list[torch.fx.Node]:
+    """Return the operations that compute something else while training."""
+    return [node for node in module.graph.nodes if _training_argument(node) is not None]
 
 
 _Place = tuple[str, str]  # a node, and the path of a number in its arguments

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.overrides import handle_torch_function, has_torch_function
 
 RUNNING_MEAN, TRAINING, MOMENTUM, COUNT = 3, 5, 6, 9  # places of batch_norm's arguments
+FROZEN = "featherweight.frozen"  # node.meta: it evaluates, also where the graph trains
 
 
 def batch_norm(*arguments: Any) -> Tensor:
@@ -69,6 +70,24 @@ def _counting(model: nn.Module) -> Iterator[tuple[str, _Counting]]:
                     count = node.args[COUNT]
                     name = None if count is None else f"{within}{count.target}"
                     yield f"{within}{node.args[RUNNING_MEAN].target}", _Counting(node.args[MOMENTUM], name)
+
+
+def running_mean_of(node: torch.fx.Node) -> str | None:
+    """Return the name of the running mean of a batch norm in a graph; None of anything else."""
+    mean = node.args[RUNNING_MEAN] if node.target is batch_norm else None
+    return str(mean.target) if isinstance(mean, torch.fx.Node) else None
+
+
+def evaluating_norms(model: nn.Module) -> Iterator[str]:
+    """Yield the running means of the batch norms that evaluate, also those in graphs that train."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        within = f"{path}." if path else ""
+        if isinstance(module, _BatchNorm) and not module.training:
+            yield f"{within}running_mean"
+        elif isinstance(module, torch.fx.GraphModule):
+            nodes = [node for node in module.graph.nodes if FROZEN in node.meta or not module.training]
+            means = (running_mean_of(node) for node in nodes)
+            yield from (f"{within}{mean}" for mean in means if mean is not None)
 
 
 class BatchNormNode:
