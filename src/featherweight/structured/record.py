@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from featherweight.core.trace import Example, as_arguments
+from featherweight.core.trace import Example
 from featherweight.errors import ModelError
 from featherweight.structured import plain
 from featherweight.structured.attributes import Attributes
 from featherweight.structured.cut import Cut, Kept
 from featherweight.structured.depth.blocks import Block
 from featherweight.structured.depth.skipped import Standing
+from featherweight.structured.recorded_inputs import (
+    entries,
+    made,
+    specs_from,
+    specs_of,
+    tensors_in,
+    unknown_in,
+)
 
 KEY = "featherweight.surgery"
 _ATTRIBUTE = "_featherweight_surgeries"
 _MOST_ENTRIES = 2**22  # of the inputs that a file may ask for, all together
-_MOST_DIMENSIONS = 64  # of a tensor: no operation of torch takes more
-_MOST_NESTED = 16  # lists, tuples and mappings in one another
 
 # Tells surgeries apart, and says which was first, also of those that several processes did.
 _numbers = itertools.count(time.time_ns())
@@ -55,8 +60,7 @@ class Record:
         kept: for each tensor that got smaller, what stays along each dimension.
         attributes: what was set on which module; None where the rewritten graph was the result.
         example: sizes and types of the inputs that the network was traced with, as JSON values: a list of
-            the positional and a mapping of the keyword arguments. Lists, tuples and mappings are told by
-            that name, with how their parts are made.
+            the positional and a mapping of the keyword arguments; see ``recorded_inputs``.
         blocks: what was removed whole; nothing was cut in the same surgery then.
         places: what stands where in its place, if the class stayed.
         within: path of the submodule that it was done on; all names are those within it.
@@ -74,7 +78,7 @@ class Record:
     @classmethod
     def of(cls, cut: Cut, attributes: Attributes | None, example: Example) -> Record:
         """Return the record of ``cut``."""
-        return cls(cut.stored, attributes, _specs(example))
+        return cls(cut.stored, attributes, specs_of(example))
 
     @classmethod
     def of_removal(
@@ -82,7 +86,7 @@ class Record:
     ) -> Record:
         """Return the record of the removal of ``blocks``; without ``places``, as a rewritten graph."""
         gone = tuple(Gone(block.name, bool(block.module), tuple(sorted(block.tensors))) for block in blocks)
-        return cls({}, None if places is None else {}, _specs(example), gone, places or {})
+        return cls({}, None if places is None else {}, specs_of(example), gone, places or {})
 
     def inputs(self, max_bytes: int | None = None) -> Example:
         """Return inputs of the sizes and types that the network was traced with.
@@ -94,13 +98,13 @@ class Record:
             ModelError: one cannot be made again, or they are too large.
         """
         args, kwargs = self.example
-        specs = [spec for value in (*args, *kwargs.values()) for spec in _tensors(value)]
+        specs = [spec for value in (*args, *kwargs.values()) for spec in tensors_in(value)]
         if max_bytes is None:
-            entries = sum(_entries(spec) for spec in specs)
-            too_large = entries > _MOST_ENTRIES
-            found, limit = f"{entries:,} entries", f"{_MOST_ENTRIES:,}"
+            size = sum(entries(spec) for spec in specs)
+            too_large = size > _MOST_ENTRIES
+            found, limit = f"{size:,} entries", f"{_MOST_ENTRIES:,}"
         else:
-            size = sum(_entries(spec) * getattr(torch, spec["dtype"]).itemsize for spec in specs)
+            size = sum(entries(spec) * getattr(torch, spec["dtype"]).itemsize for spec in specs)
             too_large = size > max_bytes
             found, limit = f"{size:,} bytes", f"max_bytes={max_bytes:,}"
         if too_large:
@@ -108,12 +112,12 @@ class Record:
                 f"The network was traced with inputs of {found}; {limit} at most are made for a file. If you "
                 f"trust it, give a larger max_bytes; or cut the network with smaller example inputs."
             )
-        return {n: _example(spec) for n, spec in kwargs.items()} if kwargs else [_example(s) for s in args]
+        return {n: made(spec) for n, spec in kwargs.items()} if kwargs else [made(s) for s in args]
 
     def check_can_be_saved(self) -> None:
         """Raise ModelError where loading needs the example inputs, and they cannot be written."""
         args, kwargs = self.example
-        unknown = [word for value in (*args, *kwargs.values()) for word in _unknown(value)]
+        unknown = [word for value in (*args, *kwargs.values()) for word in unknown_in(value)]
         if self.attributes is None and unknown:
             raise ModelError(
                 f"The network was cut to a graph with a {unknown[0]} as input, which no file holds; it "
@@ -143,7 +147,7 @@ class Record:
             return cls(
                 _kept_from(data),
                 None if data["attributes"] is None else _attributes_from(data["attributes"]),
-                _example_from(data["example"]),
+                specs_from(data["example"]),
                 tuple(_gone(block) for block in plain.items(data.get("blocks", []))),
                 {p: Standing.from_dict(v) for p, v in plain.mapping(data.get("places", {})).items()},
                 plain.word(data.get("within", "")),
@@ -208,42 +212,6 @@ def _attributes_from(data: Any) -> Attributes:
     }
 
 
-def _example_from(data: Any) -> tuple[list[Any], dict[str, Any]]:
-    args, kwargs = plain.items(data)
-    checked = {name: _checked_spec(spec) for name, spec in plain.mapping(kwargs).items()}
-    return [_checked_spec(spec) for spec in plain.items(args)], checked
-
-
-def _checked_spec(spec: Any, depth: int = 0) -> Mapping[str, Any]:
-    """Return how an input is made, as ``_spec`` gave it."""
-    names = set(plain.mapping(spec))
-    if depth > _MOST_NESTED:
-        raise ValueError(f"an input of more than {_MOST_NESTED} lists in one another")
-    if names == {"dtype", "shape"}:
-        return _checked_tensor(spec)
-    if names == {"unknown"}:
-        return {"unknown": plain.word(spec["unknown"])}
-    if names in ({"list"}, {"tuple"}):
-        ((name, parts),) = spec.items()
-        return {name: [_checked_spec(part, depth + 1) for part in plain.items(parts)]}
-    if names == {"dict"}:
-        parts = plain.mapping(spec["dict"])
-        return {"dict": {name: _checked_spec(part, depth + 1) for name, part in parts.items()}}
-    value = spec["value"]
-    if names != {"value"} or not (value is None or isinstance(value, bool | int | float | str)):
-        raise ValueError("an input that is neither a tensor nor a number, string or None")
-    return spec
-
-
-def _checked_tensor(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    dtype, shape = getattr(torch, plain.word(spec["dtype"]), None), plain.items(spec["shape"])
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"{spec['dtype'][:40]!r} is no type of tensors")
-    if len(shape) > _MOST_DIMENSIONS:
-        raise ValueError(f"a tensor of {len(shape)} dimensions")
-    return {"shape": [plain.count(size) for size in shape], "dtype": spec["dtype"]}
-
-
 def _gone(data: Any) -> Gone:
     names = tuple(plain.word(name) for name in plain.items(data["tensors"]))
     return Gone(plain.word(data["name"]), plain.flag(data["whole"]), names)
@@ -259,73 +227,3 @@ def _from_bits(text: str) -> Kept:
     if not 0 <= len(bits) - plain.count(int(size)) < 8:
         raise ValueError(f"{len(bits)} bits for an axis of {size}")
     return bits[: int(size)]
-
-
-def _specs(example: Example) -> tuple[list[Any], dict[str, Any]]:
-    args, kwargs = as_arguments(example)
-    return [_spec(value) for value in args], {name: _spec(value) for name, value in kwargs.items()}
-
-
-def _spec(value: Any, depth: int = 0) -> Mapping[str, Any]:
-    if isinstance(value, Tensor):
-        return {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-    if value is None or isinstance(value, bool | int | float | str):
-        return {"value": value}
-    if depth < _MOST_NESTED and type(value) in (list, tuple):
-        return {type(value).__name__: [_spec(part, depth + 1) for part in value]}
-    if depth < _MOST_NESTED and type(value) is dict and all(type(name) is str for name in value):
-        return {"dict": {name: _spec(part, depth + 1) for name, part in value.items()}}
-    return {"unknown": type(value).__name__}
-
-
-def _parts(spec: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """Return how the parts of a list, tuple or mapping are made."""
-    parts = spec.get("list", spec.get("tuple", spec.get("dict", ())))
-    return parts.values() if isinstance(parts, Mapping) else parts
-
-
-def _tensors(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "shape" in spec:
-        yield spec
-    for part in _parts(spec):
-        yield from _tensors(part)
-
-
-def _unknown(spec: Mapping[str, Any]) -> Iterator[str]:
-    if "unknown" in spec:
-        yield spec["unknown"]
-    for part in _parts(spec):
-        yield from _unknown(part)
-
-
-def _entries(spec: Mapping[str, Any]) -> int:
-    """Return how many entries a tensor has, dimensions of none counted as one: torch multiplies them too."""
-    return math.prod(max(size, 1) for size in spec["shape"])
-
-
-def _example(spec: Mapping[str, Any]) -> Any:
-    if "unknown" in spec:
-        raise ModelError(
-            f"The network was traced with a {spec['unknown']} as input, which the file does not hold. Only "
-            f"tensors, numbers, strings, None, and lists, tuples and mappings of those can be made again."
-        )
-    if "value" in spec:
-        return spec["value"]
-    if "dict" in spec:
-        return {name: _example(part) for name, part in spec["dict"].items()}
-    if "shape" not in spec:
-        parts = [_example(part) for part in _parts(spec)]
-        return tuple(parts) if "tuple" in spec else parts
-    return _noise(getattr(torch, spec["dtype"]), spec["shape"])
-
-
-def _noise(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """Return noise of a type of floats, or else zeros."""
-    try:
-        made = torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
-    except (RuntimeError, TypeError) as error:  # NotImplementedError is a RuntimeError
-        raise ModelError(
-            f"The network was traced with an input of type {str(dtype).removeprefix('torch.')} and shape "
-            f"{tuple(shape)}, which torch cannot make: {str(error).strip()[:120]}"
-        ) from error
-    return made
