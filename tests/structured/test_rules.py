@@ -84,6 +84,7 @@ IMAGES = {
     "slice": lambda x: x[:, 2:9] + x[:, -7:],
     "roll of positions": lambda x: x.roll((1, 2), (2, 3)),
     "flip of positions": lambda x: x.flip(2),
+    "view as": lambda x: (x.flatten(2) * 2).view_as(x),
     "pixel shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "channel shuffle": lambda x: F.channel_shuffle(x, 3),

@@ -13,11 +13,18 @@ from featherweight.structured.units import Axis, fixed
     "view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unflatten.int",
     "squeeze.default", "squeeze.dim", "squeeze.dims", "squeeze_.dim",
     "unsqueeze.default", "unsqueeze_.default",
-    "ravel.default", "view_as.default", "reshape_as.default", "view_copy.default", "_reshape_copy.default",
+    "ravel.default", "view_copy.default", "_reshape_copy.default",
 )  # fmt: skip
 def view(flow: Flow) -> list[Axes]:
     """Dimensions are merged and split, in order."""
     return [viewed(flow, flow.axes("self"), flow.shape())]
+
+
+@rule("view_as.default", "reshape_as.default")
+def view_as(flow: Flow) -> list[Axes]:
+    """A view with the sizes of another tensor, which is cut alike."""
+    axes = viewed(flow, flow.axes("self"), flow.shape())
+    return [[flow.unite(mine, theirs) for mine, theirs in zip(axes, flow.axes("other"), strict=True)]]
 
 
 def viewed(flow: Flow, axes: Axes, shape: tuple[int, ...]) -> Axes:
