@@ -56,7 +56,7 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
         for module, mode in training.items():
             module.training = mode
         for graph in graphs:
-            graph.train(graph.training)  # which recompiles it
+            graph.write_mode()  # which recompiles it
     if not seen:
         raise SettingError("data= gave no batch to estimate batch norm on.")
     return len({layer.running_mean for layer in layers})
