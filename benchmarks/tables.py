@@ -110,6 +110,30 @@ def _machine(stored: dict[str, Any]) -> str:
     )
 
 
+def runtime_speed() -> str:
+    """Return milliseconds of each network and engine; of records of one case the last counts."""
+    lines = (RESULTS / "runtime_speed.jsonl").read_text().splitlines()
+    cases: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in map(json.loads, lines):
+        cases[tuple(record[key] for key in ("network", "sparsity", "batch", "threads", "isa"))] = record
+    sides = ("featherweight", "onnxruntime", "openvino", "torch")
+    head = "| network | sparsity | batch | threads | " + " | ".join(f"{side}, ms" for side in sides)
+    rows = [f"{head} | faster of ONNX Runtime and OpenVINO over ours |", "|---" * 9 + "|"]
+    for record in cases.values():
+        ms = record["ms"]
+        cells = [f"{ms[s]['median']:.2f} ({ms[s]['low']:.2f} to {ms[s]['high']:.2f})" for s in sides]
+        ratio = (
+            min(ms[side]["median"] for side in ("onnxruntime", "openvino")) / ms["featherweight"]["median"]
+        )
+        about = (record["network"], f"{record['sparsity']:.0%}", record["batch"], record["threads"])
+        rows.append(f"| {' | '.join(map(str, (*about, *cells)))} | {ratio:.2f}x |")
+    last = list(cases.values())[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+    return "\n".join(
+        [*rows, "", f"{last['machine']['cpu']}, fp32, {versions}, commit {last['machine']['commit']}."]
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy of fashion_cnn": lambda: accuracy("fashion_cnn"),
     "accuracy of fashion_resnet20": lambda: accuracy("fashion_resnet20"),
@@ -117,6 +141,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "structured accuracy of fashion_cnn": lambda: structured_accuracy("fashion_cnn"),
     "structured speed": structured_speed,
     "structured cost": structured_cost,
+    "runtime speed": runtime_speed,
     "coverage": lambda: coverage.table(coverage.records()),
     "compact file": compact_file,
     "prune cost": prune_cost,
