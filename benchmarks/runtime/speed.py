@@ -25,7 +25,7 @@ from benchmarks.runtime.networks import NETWORKS, SPARSITIES, files_of
 from benchmarks.structured.networks import PEERS
 
 import featherweight as fw
-from featherweight.engines import engines, in_turns
+from featherweight.engines import REST, engines, in_turns
 
 RESULTS = Path(__file__).parents[1] / "results" / "runtime_speed.jsonl"
 OTHERS = ("onnxruntime", "openvino", "torch")
@@ -70,7 +70,8 @@ def measure(case: Case, seconds: float, others: list[str]) -> dict[str, Any]:
     image = np.random.default_rng(0).standard_normal((case.batch, 3, 224, 224), np.float32)
     runs = {name: engines[name].load(path, case.threads).run for name, path in paths.items()}
     outputs = {name: np.array(run([image])[0]) for name, run in runs.items()}
-    times = in_turns({name: partial(run, [image]) for name, run in runs.items()}, seconds=seconds)
+    turns = {name: partial(run, [image]) for name, run in runs.items()}
+    times = in_turns(turns, seconds=seconds, rest=REST if case.threads > 1 else 0.0)
     own = outputs.pop("featherweight")
     return asdict(case) | {
         "ms": {engine: asdict(spread) for engine, spread in times.items()},

@@ -1,6 +1,7 @@
 """Sides take turns, and each is timed by the same clock."""
 
 import itertools
+import time
 
 import pytest
 
@@ -28,3 +29,10 @@ def test_a_spread_is_median_and_quartiles():
     spread = Spread.of([1.0, 2.0, 3.0, 4.0, 100.0])
     assert (spread.median, spread.low, spread.turns) == (3.0, 1.5, 5)
     assert str(spread) == "3 [1.5-52]"
+
+
+def test_sides_rest_before_their_turn():
+    begin = time.perf_counter()
+    times = in_turns({"a": lambda: None, "b": lambda: None}, seconds=0.0, rest=0.01)
+    assert time.perf_counter() - begin > 10 * 0.01
+    assert times["a"].median < 10  # the rest is not timed

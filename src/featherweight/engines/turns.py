@@ -9,9 +9,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 
 FEWEST_TURNS = 5
+REST = 0.05  # for engines that run on several threads
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def in_turns(
     sides: Mapping[str, Callable[[], object]],
     *,
     seconds: float = 2.0,
+    rest: float = 0.0,
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Spread]:
     """Call the sides in turn and return the milliseconds of each, by their names.
@@ -51,6 +53,8 @@ def in_turns(
     Args:
         sides: what is timed; each is called once before, uncounted.
         seconds: how long to measure in all, about; each side is timed at least five times.
+        rest: seconds of sleep before each, not timed: threads of some engines go on spinning after a run, and
+            take their core from who comes next.
         clock: seconds that have passed.
     """
     for side in sides.values():
@@ -59,6 +63,7 @@ def in_turns(
     begin = clock()
     while len(next(iter(times.values()))) < FEWEST_TURNS or clock() - begin < seconds:
         for name, side in sides.items():
+            sleep(rest)
             start = clock()
             side()
             times[name].append(1e3 * (clock() - start))

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from featherweight.artifact import replacing
 from featherweight.cli.output import remark, show, write_json
-from featherweight.engines import InputSpec, Loaded, Spread, engines, in_turns
+from featherweight.engines import REST, InputSpec, Loaded, Spread, engines, in_turns
 from featherweight.errors import ArtifactError, SettingError
 
 OWN = "featherweight"
@@ -94,9 +94,8 @@ def _measured(asked: Comparison, threads: int) -> dict[str, Any]:
     loaded = {side.title: engines[side.engine].load(side.file, threads) for side in asked.sides}
     arrays = _inputs(loaded, asked.batch)
     outputs = {title: [np.array(o) for o in network.run(arrays)] for title, network in loaded.items()}
-    times = in_turns(
-        {t: partial(network.run, arrays) for t, network in loaded.items()}, seconds=asked.seconds
-    )
+    runs = {title: partial(network.run, arrays) for title, network in loaded.items()}
+    times = in_turns(runs, seconds=asked.seconds, rest=REST if threads > 1 else 0.0)
     first = next(iter(times))
     return {
         "threads": threads,
