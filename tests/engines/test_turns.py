@@ -1,11 +1,10 @@
 """Sides take turns, and each is timed by the same clock."""
 
 import itertools
-import time
 
 import pytest
 
-from featherweight.engines import Spread, in_turns
+from featherweight.engines import Spread, in_turns, turns
 
 
 def test_sides_take_turns_after_a_first_call_that_does_not_count():
@@ -31,8 +30,10 @@ def test_a_spread_is_median_and_quartiles():
     assert str(spread) == "3 [1.5-52]"
 
 
-def test_sides_rest_before_their_turn():
-    begin = time.perf_counter()
-    times = in_turns({"a": lambda: None, "b": lambda: None}, seconds=0.0, rest=0.01)
-    assert time.perf_counter() - begin > 10 * 0.01
-    assert times["a"].median < 10  # the rest is not timed
+def test_sides_rest_before_their_turn(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(turns, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    work = {"a": lambda: now.__setitem__(0, now[0] + 0.002), "b": lambda: None}
+    times = in_turns(work, seconds=0.0, rest=0.5, clock=lambda: now[0])
+    assert now[0] == pytest.approx(10 * 0.5 + 6 * 0.002)
+    assert times["a"].median == pytest.approx(2.0)  # the rest is not timed

@@ -298,6 +298,7 @@ def test_broken_bytes_are_refused_or_run(tmp_path: Path) -> None:
     data, path = fwfile.to_bytes(NETWORK), tmp_path / "broken.fw"
     source = np.random.default_rng(1)
     x = floats(1, 4, 12, 13)
+    refused = 0
     for _ in range(200):
         broken = bytearray(data)
         broken[source.integers(len(data))] ^= 1 << source.integers(8)
@@ -305,4 +306,5 @@ def test_broken_bytes_are_refused_or_run(tmp_path: Path) -> None:
         try:
             runtime.load(path, threads=1).run(x)
         except (ArtifactError, InputError, SettingError):
-            continue
+            refused += 1
+    assert 0 < refused < 200  # a bit of a name or a size is seen, one of a value is not

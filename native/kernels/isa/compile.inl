@@ -22,7 +22,6 @@
 #include "kernels/pool/pool.inl"
 #include "kernels/linear/dense.inl"
 #include "kernels/linear/sparse.inl"
-#include "kernels/isa/pending.inl"
 
 namespace featherweight::FW_ISA {
 
