@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedType, broadcast, gather_object
 from torch import nn
@@ -31,10 +33,13 @@ def make_accelerator(seed: int) -> Accelerator:
     """
     order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=epoch_seed(seed, 0, 0))
     launched = int(os.environ.get("WORLD_SIZE", "1"))
+    joined_before = _is_joined()
     # Under torchrun without a GPU, Accelerate joins the processes only when told to use the CPU.
     accelerator = Accelerator(
         cpu=launched > 1 and not torch.accelerator.is_available(), dataloader_config=order
     )
+    if _is_joined() and not joined_before:
+        atexit.register(_leave)
     if accelerator.num_processes < launched:
         raise TrainingError(
             f"The launcher started {launched} processes, but Accelerate was set up before for "
@@ -48,6 +53,16 @@ def make_accelerator(seed: int) -> Accelerator:
             f"{accelerator.distributed_type.value} shards them. Launch with --multi_gpu, --cpu or torchrun."
         )
     return accelerator
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _leave() -> None:
+    """Leave the group of processes that fit joined: threads of gloo that outlive Python abort the process."""
+    if _is_joined():
+        dist.destroy_process_group()
 
 
 def unsynced(accelerator: Accelerator, model: nn.Module, apart: bool) -> AbstractContextManager[Any]:
