@@ -54,6 +54,8 @@ def test_a_compiled_network_runs_on_a_file(network, compiled, invoke):
     assert record["outputs"][name]["shape"] == [2, 5]
     assert record["milliseconds"]["median"] > 0
     assert record["profile"]["threads"] >= 1
+    assert max(row["sparsity"] or 0 for row in record["profile"]["operations"]) == pytest.approx(0.8, abs=0.1)
+    assert "GFLOP/s" in done.stdout
 
 
 def test_noise_of_any_batch(compiled, invoke):

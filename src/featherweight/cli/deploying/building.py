@@ -8,8 +8,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rich.table import Column, Table
-
 from featherweight.cli.output import say, show, write_json
 from featherweight.compiling import compile as compile_network
 from featherweight.errors import OnnxError
@@ -43,8 +41,8 @@ def run_build(asked: Build, json_file: Path | None) -> None:
     )
     seconds = perf_counter() - start
     profile = session.profile()
-    show(profile_table(profile))
-    done = sum(row.macs_done for row in profile.rows) / max(1, sum(row.macs for row in profile.rows))
+    show(profile.table(slowest_first=True))
+    done = 1 - (profile.sparsity or 0.0)
     say(f"{asked.out}: {asked.out.stat().st_size:,} bytes, compiled in {seconds:.1f} s")
     where = f"{_threads(session.threads)}, {session.isa}"
     say(f"{profile.milliseconds:.3f} ms, batch 1, {where}; {done:.1%} of the MACs are done")
@@ -60,18 +58,6 @@ def run_build(asked: Build, json_file: Path | None) -> None:
     write_json(json_file, record | profile_record(session, profile))
 
 
-def profile_table(profile: RunProfile) -> Table:
-    """Return the milliseconds of each operation, the slowest first."""
-    numbers = [Column(name, justify="right") for name in ("ms", "share", "MMACs", "done", "GFLOP/s")]
-    table = Table("operation", "kernel", *numbers)
-    for row in sorted(profile.rows, key=lambda row: -row.milliseconds):
-        share = row.milliseconds / profile.milliseconds if profile.milliseconds else 0.0
-        speed = f"{2e-6 * row.macs_done / row.milliseconds:.1f}" if row.macs and row.milliseconds else ""
-        work = (f"{row.macs / 1e6:.2f}", f"{row.macs_done / row.macs:.1%}") if row.macs else ("", "")
-        table.add_row(row.operation, row.kernel, f"{row.milliseconds:.4f}", f"{share:.1%}", *work, speed)
-    return table
-
-
 def profile_record(session: Session, profile: RunProfile) -> dict[str, Any]:
     """Return what a profile says, as JSON values."""
     return {
@@ -79,7 +65,10 @@ def profile_record(session: Session, profile: RunProfile) -> dict[str, Any]:
         "threads": session.threads,
         "ms": profile.milliseconds,
         "kernels": dict(Counter(row.kernel for row in profile.rows)),
-        "operations": [asdict(row) for row in profile.rows],
+        "gflops": profile.gflops,
+        "operations": [
+            asdict(row) | {"sparsity": row.sparsity, "gflops": row.gflops} for row in profile.rows
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featherweight.artifact import replacing
-from featherweight.cli.deploying.building import profile_record, profile_table
+from featherweight.cli.deploying.building import profile_record
 from featherweight.cli.output import remark, say, show, write_json
 from featherweight.engines import InputSpec, in_turns
 from featherweight.errors import SettingError
@@ -51,7 +51,7 @@ def run_call(asked: Call, json_file: Path | None) -> None:
     record["outputs"] = {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in outputs.items()}
     if asked.profile:
         profile = session.profile(*arrays)
-        show(profile_table(profile))
+        show(profile.table(slowest_first=True))
         record["profile"] = profile_record(session, profile)
     write_json(json_file, record)
 
