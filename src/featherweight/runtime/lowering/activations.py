@@ -41,6 +41,22 @@ def elu(node: Node, build: Builder) -> None:
     build.unary("elu", node.input(0), node.output, node.get("alpha", 1.0))
 
 
+@handles("Selu")
+def selu(node: Node, build: Builder) -> None:
+    """Gamma elu(x)."""
+    made = build.unary("elu", node.input(0), None, node.get("alpha", 1.67326319217681884765625))
+    gamma = np.asarray(node.get("gamma", 1.05070102214813232421875))
+    build.emit("mul", [made], node.output, {"b": gamma})
+
+
+@handles("Celu")
+def celu(node: Node, build: Builder) -> None:
+    """Alpha elu(x / alpha)."""
+    alpha = np.asarray(node.get("alpha", 1.0))
+    made = build.unary("elu", build.emit("div", [node.input(0)], constants={"b": alpha}), None, 1.0)
+    build.emit("mul", [made], node.output, {"b": alpha})
+
+
 @handles("HardSigmoid")
 def hard_sigmoid(node: Node, build: Builder) -> None:
     """max(0, min(1, alpha x + beta))."""

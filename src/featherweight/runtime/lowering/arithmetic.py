@@ -39,22 +39,30 @@ def sum_(node: Node, build: Builder) -> None:
         first = combine(build, "add", first, other, node.output if place == len(others) - 1 else None)
 
 
+@handles("Mean")
+def mean(node: Node, build: Builder) -> None:
+    """The sum by how many there are."""
+    first, *others = node.inputs
+    for other in others:
+        first = combine(build, "add", first, other)
+    build.emit("div", [first], node.output, {"b": np.asarray(float(len(node.inputs)))})
+
+
 @handles("Min", "Max")
 def extreme(node: Node, build: Builder) -> None:
-    """A clip, where one of two operands is one number; the larger of two values is a + relu(b - a)."""
-    if len(node.inputs) != 2:
-        raise node.refuse(f"it has {len(node.inputs)} operands; two are known")
-    a, b = node.inputs
-    if build.is_constant(a):
-        a, b = b, a
-    if not build.is_constant(b):
-        raise node.refuse("it compares two computed values; only one number and a value are known")
-    bound = build.weights(b, "bound")
-    if bound.size != 1:
-        raise node.refuse(f"its bound has shape {list(bound.shape)}; only one number is known")
-    number = float(bound.reshape(()))
-    limits = (-LARGEST, number) if node.op == "Min" else (number, LARGEST)
-    build.emit("unary", [a], node.output, activation=clipped(*limits))
+    """A clip, where all operands but one are numbers."""
+    values = [name for name in node.inputs if not build.is_constant(name)]
+    if len(values) != 1:
+        raise node.refuse(f"it compares {len(values)} computed values; only one value and numbers are known")
+    bounds = [build.weights(name, "bound") for name in node.inputs if build.is_constant(name)]
+    if any(bound.size != 1 for bound in bounds):
+        raise node.refuse(f"its bounds have shapes {[list(bound.shape) for bound in bounds]}, not one number")
+    if not bounds:
+        build.alias(node.output, values[0])
+        return
+    numbers = [float(bound.reshape(())) for bound in bounds]
+    limits = (-LARGEST, min(numbers)) if node.op == "Min" else (max(numbers), LARGEST)
+    build.emit("unary", values, node.output, activation=clipped(*limits))
 
 
 @handles("Pow")
@@ -85,14 +93,16 @@ def reciprocal(node: Node, build: Builder) -> None:
     build.emit("div", [node.input(0)], node.output, {"b": np.asarray(1.0)}, swapped=True)
 
 
-@handles("ReduceSum", "ReduceL2", "ReduceSumSquare")
+@handles("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def reduce_sum(node: Node, build: Builder) -> None:
     """The mean times how many there are."""
     x, axes, keep = node.input(0), reduced_axes(node, build), bool(node.get("keepdims", 1))
     sizes = [build.shape(x)[axis] for axis in axes]
     if not all(isinstance(size, int) for size in sizes):
         raise node.refuse(f"it sums over {sizes}, which are not known before the network runs")
-    if node.op != "ReduceSum":
+    if node.op == "ReduceL1":
+        x = build.unary("abs", x)
+    elif node.op != "ReduceSum":
         x = build.emit("mul", [x, x])
     mean = build.emit("reduce_mean", [x], axes=axes, keep=keep)
     count = np.asarray(float(math.prod(int(size) for size in sizes)))  # pyright: ignore[reportArgumentType]

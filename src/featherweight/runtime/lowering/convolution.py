@@ -71,15 +71,15 @@ def _known(node: Node, size: object) -> int:
 def _pads_for(
     node: Node, window: Window, picture: tuple[int, ...], more: list[int], target: list[int]
 ) -> tuple[int, ...]:
-    """Return the padding that makes the output of the size ``target``."""
+    """Return the padding that makes the output of the size ``target``; ``more`` grows where it is larger."""
     upper = node.get("auto_pad", "NOTSET") == "SAME_UPPER"
     begins: list[int] = []
     ends: list[int] = []
     for axis in range(2):
         reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1
         total = window.strides[axis] * (picture[axis] - 1) + more[axis] + reach - target[axis]
-        if total < 0:
-            raise node.refuse(f"its output of {target} is larger than what its windows reach")
+        if total < 0:  # rows that no window reaches
+            more[axis], total = more[axis] - total, 0
         begins.append(total // 2 if upper else total - total // 2)
         ends.append(total - begins[-1])
     return (*begins, *ends)

@@ -13,6 +13,8 @@ from featherweight.runtime.lowering.source import NEEDS
 
 _LEAST_OPSET = 7  # from here on operators broadcast as they do now
 _OPSET = 18  # axes and sizes are inputs, not attributes
+_OPSET_OF_COORDINATES = 11  # Resize and Upsample before it know no other coordinates than asymmetric ones
+_OPSET_OF_SOFTMAX = 13  # before it all axes from `axis` on were one
 
 
 def fold(model: Any) -> Any:
@@ -47,9 +49,33 @@ def _of_opset(model: Any) -> Any:
             f"the network is of opset {opset}; {_LEAST_OPSET} and later are read. Export it again."
         )
     try:
-        return onnx.version_converter.convert_version(model, _OPSET)
-    except Exception:  # it lacks some operators; the handlers know most older forms too
+        converted = onnx.version_converter.convert_version(model, _OPSET)
+    except Exception as error:  # it lacks some operators; the handlers know most older forms too
+        _check_meanings(model, opset, error)
         return model
+    return _asymmetric(converted) if opset < _OPSET_OF_COORDINATES else converted
+
+
+def _check_meanings(model: Any, opset: int, error: Exception) -> None:
+    """Refuse what an older opset means otherwise and no attribute tells apart."""
+    if opset < _OPSET_OF_SOFTMAX and any(node.op_type == "Softmax" for node in model.graph.node):
+        raise OnnxError(
+            f"the network is of opset {opset}, whose Softmax is another one, and cannot be converted "
+            f"({error}). Export it with opset {_OPSET}."
+        ) from error
+
+
+def _asymmetric(model: Any) -> Any:
+    """Give each Resize the coordinates that were the only ones: the converter forgets them."""
+    from onnx import helper
+
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            kept = [item for item in node.attribute if item.name == "mode"]
+            del node.attribute[:]
+            settings = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            node.attribute.extend([*kept, *(helper.make_attribute(*pair) for pair in settings.items())])
+    return model
 
 
 @contextlib.contextmanager

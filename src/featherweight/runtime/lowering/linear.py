@@ -47,9 +47,20 @@ def matmul(node: Node, build: Builder) -> None:
     elif build.known(a) is not None:
         _constant_times(node, build, _matrix(node, build.weights(a, "weight")), b)
     elif min(len(build.shape(a)), len(build.shape(b))) < 2:
-        raise node.refuse("it multiplies a vector that is computed; only matrices are known")
+        _vectors(node, build, a, b)
     else:
         build.emit("matmul", [a, b], node.output)
+
+
+def _vectors(node: Node, build: Builder, a: str, b: str) -> None:
+    """A vector is a matrix of one row before, or of one column after."""
+    row, column = len(build.shape(a)) == 1, len(build.shape(b)) == 1
+    a = build.reshape(a, [1, -1]) if row else a
+    b = build.reshape(b, [-1, 1]) if column else b
+    product = build.emit("matmul", [a, b])
+    *batch, rows, columns = build.shape(product)
+    kept = [*batch, *([] if row else [rows]), *([] if column else [columns])]
+    build.reshape_to(product, kept, node.output)
 
 
 def _matrix(node: Node, weight: Array) -> Array:

@@ -35,15 +35,27 @@ def standardized(build: Builder, x: str, axes: tuple[int, ...], epsilon: float, 
 def layer_norm(node: Node, build: Builder) -> None:
     """Over all axes from ``axis`` on."""
     x = node.input(0)
-    if any(node.outputs[1:]):
-        raise node.refuse("its mean and deviation are asked for; only what is normalised is made")
     rank = len(build.shape(x))
     axes = tuple(range(node.get("axis", -1) % rank, rank))
     epsilon = node.get("epsilon", 1e-5)
+    _moments(node, build, x, axes, epsilon)
     normal = standardized(build, x, axes, epsilon, center=node.op == "LayerNormalization")
     bias = build.weights(node.input(2), "bias") if node.input(2) else None
     scale = build.weights(node.input(1), "scale")
     _scaled(build, normal, scale, bias, node.output)
+
+
+def _moments(node: Node, build: Builder, x: str, axes: tuple[int, ...], epsilon: float) -> None:
+    """Add the mean and 1 / deviation, the second and third output, where they are asked for."""
+    wanted = (*node.outputs[1:3], "", "")[:2]
+    if not any(wanted):
+        return
+    mean = build.emit("reduce_mean", [x], wanted[0] or None, axes=axes, keep=True)
+    if wanted[1]:
+        centered = build.emit("sub", [x, mean])
+        variance = build.emit("reduce_mean", [build.emit("mul", [centered, centered])], axes=axes, keep=True)
+        root = build.unary("sqrt", build.emit("add", [variance], constants={"b": np.asarray(epsilon)}))
+        build.emit("div", [root], wanted[1], {"b": np.asarray(1.0)}, swapped=True)
 
 
 @handles("InstanceNormalization")

@@ -46,10 +46,20 @@ def _resize(node: Node, build: Builder, scales: str, sizes: str, mode: dict[str,
     else:
         factors = [float(scale) for scale in build.weights(scales, "scales")]
         target = {"scales": tuple(_whole(node, shape, factors, 1.0))}
+    if mode["coordinates"] == "half_pixel_symmetric":
+        mode = mode | {"coordinates": _half_pixel(node, shape, target)}
     lift = (1,) * (2 - axes)
     target = {name: (*lift, *values) for name, values in target.items()}
     made = build.emit("resize", [as_picture(build, x)], node.output if axes == 2 else None, **target, **mode)
     from_picture(build, made, axes, node.output)
+
+
+def _half_pixel(node: Node, shape: Shape, target: dict[str, Any]) -> str:
+    """Half pixels are symmetric where the picture is a whole number of pixels anyway."""
+    for size, scale in zip(shape[2:], target.get("scales", ()), strict=False):
+        if scale != int(scale) and not (isinstance(size, int) and size * scale == int(size * scale)):
+            raise node.refuse(f"it cuts {size} times {scale} to whole pixels and shifts the rest by half")
+    return "half_pixel"
 
 
 def _from_sizes(node: Node, shape: Shape, given: list[Any], mode: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,17 @@ from featherweight.runtime.operations.pointwise import DTYPES
 MOST_REPEATED = 1 << 28  # elements of the zeros that repeat a value
 
 
-@handles("Identity", "Dropout")
+@handles("Identity")
 def identity(node: Node, build: Builder) -> None:
+    """Nothing happens."""
+    build.alias(node.output, node.input(0))
+
+
+@handles("Dropout")
+def dropout(node: Node, build: Builder) -> None:
     """Nothing happens while not training."""
+    if node.input(2) and build.weights(node.input(2), "training_mode").any():
+        raise node.refuse("it is exported as training; export the network in evaluation mode")
     build.alias(node.output, node.input(0))
 
 
@@ -111,7 +119,8 @@ def space_to_depth(node: Node, build: Builder) -> None:
     block = node.get("blocksize", 1)
     n, c, h, w = build.shape(node.input(0))
     blocks = build.reshape_to(node.input(0), [n, c, h // block, block, w // block, block])
-    moved = build.emit("transpose", [blocks], permutation=(0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    moved = build.emit("transpose", [blocks], permutation=order)
     build.reshape_to(moved, [n, c * block * block, h // block, w // block], node.output)
 
 

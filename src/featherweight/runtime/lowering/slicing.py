@@ -10,6 +10,7 @@ from featherweight.runtime.lowering.builder import Array, Builder
 from featherweight.runtime.lowering.node import Node, handles
 
 _END = 2**31 - 1
+_MOST_RUNS = 64  # of a Gather
 
 
 def take(build: Builder, x: str, axis: int, part: slice, output: str | None = None) -> str:
@@ -75,7 +76,7 @@ def split(node: Node, build: Builder) -> None:
 
 @handles("Gather")
 def gather(node: Node, build: Builder) -> None:
-    """One place of an axis, or several in equal steps."""
+    """One place of an axis, or several: slices, one after the other."""
     x, places = node.input(0), build.known(node.input(1))
     if build.known(x) is not None:
         raise node.refuse(
@@ -90,11 +91,40 @@ def gather(node: Node, build: Builder) -> None:
         one = take(build, x, axis, slice(at, at + 1 if at != -1 else _END))
         build.reshape_to(one, [*shape[:axis], *shape[axis + 1 :]], node.output)
         return
-    steps = set(np.diff(places).tolist()) if places.ndim == 1 else {0}
-    step = steps.pop() if steps else 1
-    if steps or step < 1 or (places < 0).any():
-        raise node.refuse(f"its places {places.tolist()[:8]} are not in equal steps forwards")
-    take(build, x, axis, slice(int(places[0]), int(places[-1]) + 1, step), node.output)
+    size = shape[axis]
+    if (places < 0).any():
+        if not isinstance(size, int):
+            raise node.refuse(
+                f"its places {places.tolist()[:8]} are counted from the end of a size that is not known"
+            )
+        places = np.where(places < 0, places + size, places)
+    runs = _runs([int(place) for place in places.reshape(-1)])
+    if not runs or len(runs) > _MOST_RUNS:
+        raise node.refuse(
+            f"its {places.size} places are in {len(runs)} runs of equal steps; 1 to {_MOST_RUNS} are known"
+        )
+    flat = places.ndim == 1
+    if len(runs) == 1:
+        parts = [take(build, x, axis, runs[0], node.output if flat else None)]
+    else:
+        parts = [take(build, x, axis, run) for run in runs]
+        parts = [build.emit("concat", parts, node.output if flat else None, axis=axis)]
+    if not flat:
+        build.reshape_to(parts[0], [*shape[:axis], *map(int, places.shape), *shape[axis + 1 :]], node.output)
+
+
+def _runs(places: list[int]) -> list[slice]:
+    """Return slices that take ``places`` in their order, each in equal steps forwards."""
+    runs: list[slice] = []
+    at = 0
+    while at < len(places):
+        end = at + 1
+        step = max(1, places[end] - places[at]) if end < len(places) else 1
+        while end < len(places) and places[end] - places[end - 1] == step:
+            end += 1
+        runs.append(slice(places[at], places[end - 1] + 1, step))
+        at = end
+    return runs
 
 
 @handles("Concat")
@@ -159,4 +189,23 @@ def pad(node: Node, build: Builder) -> None:
         if min(begins[axis], ends[axis]) < 0:
             x = take(build, x, axis, slice(max(0, -begins[axis]), min(ends[axis], 0) or _END))
     pads = tuple(max(0, size) for size in (*begins, *ends))
-    build.emit("pad", [x], node.output, pads=pads, mode=node.get("mode", "constant"), value=value)
+    if node.get("mode", "constant") == "wrap":
+        _wrapped(node, build, x, pads)
+    else:
+        build.emit("pad", [x], node.output, pads=pads, mode=node.get("mode", "constant"), value=value)
+
+
+def _wrapped(node: Node, build: Builder, x: str, pads: tuple[int, ...]) -> None:
+    """Put the far end before each axis, and the near one after it."""
+    rank = len(pads) // 2
+    for axis, (begin, end) in enumerate(zip(pads[:rank], pads[rank:], strict=True)):
+        size = build.shape(x)[axis]
+        if max(begin, end) and not isinstance(size, int):
+            raise node.refuse(f"it wraps a size that is not known ({size})")
+        if isinstance(size, int) and max(begin, end) > size:
+            raise node.refuse(f"it wraps {begin} and {end} of {size}, more than once around")
+        before = [take(build, x, axis, slice(-begin, _END))] if begin else []
+        after = [take(build, x, axis, slice(0, end))] if end else []
+        if begin or end:
+            x = build.emit("concat", [*before, x, *after], axis=axis)
+    build.alias(node.output, x)

@@ -70,14 +70,17 @@ def _weights(run: Run, length: int, out: int, scale: float) -> Array:
 
 
 def _places(coordinates: str, length: int, out: int, scale: float) -> Array:
-    places = np.arange(out)
+    """Where the output's pixels lie, in float32 as engines do: at borders of pixels that decides."""
+    places, scale = np.arange(out, dtype=np.float32), np.float32(scale)  # pyright: ignore[reportAssignmentType]
+    if scale == 1 and out == length:
+        return places
     if coordinates == "asymmetric":
         return places / scale
     if coordinates == "align_corners":
-        return places * (length - 1) / (out - 1) if out > 1 else np.zeros(out)
+        return places * np.float32(length - 1) / np.float32(out - 1) if out > 1 else np.zeros(out)
     if coordinates == "pytorch_half_pixel" and out == 1:
         return np.zeros(out)
-    return (places + 0.5) / scale - 0.5
+    return (places + np.float32(0.5)) / scale - np.float32(0.5)
 
 
 def _rounded(at: Array, rounding: str) -> Array:
