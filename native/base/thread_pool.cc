@@ -1,5 +1,13 @@
 #include "base/thread_pool.h"
 
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -34,7 +42,7 @@ bool spin(Done done) noexcept {
   return false;
 }
 
-// The parts of ThreadPool::state_.
+// The parts of Crew::state_.
 std::uint64_t state_of(std::uint32_t number, int count, int part) noexcept {
   return std::uint64_t{number} << 32 | static_cast<std::uint64_t>(count) << 16 | static_cast<std::uint64_t>(part);
 }
@@ -44,19 +52,44 @@ int part_of(std::uint64_t state) noexcept { return static_cast<int>(state & 0xFF
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
-  workers_.reserve(static_cast<std::size_t>(threads > 1 ? threads - 1 : 0));
+class ThreadPool::Crew {
+ public:
+  explicit Crew(int workers);
+  ~Crew() { stop(); }
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  void start(Task task) noexcept;
+
+ private:
+  void stop() noexcept;
+  void work() noexcept;
+  int claim(std::uint32_t task) noexcept;
+  std::uint32_t wait_for_task(std::uint32_t seen) noexcept;
+
+  Task task_;  // does not change while a part of it that was claimed is not done
+  // The task's number, how many parts it has, and the next part that nobody has claimed: 32, 16 and 16 bits. In one
+  // word, so that whoever comes late claims nothing of another task.
+  alignas(64) std::atomic<std::uint64_t> state_{0};
+  alignas(64) std::atomic<int> done_{0};  // parts
+  alignas(64) std::atomic<int> sleepers_{0};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+};
+
+ThreadPool::Crew::Crew(int workers) {
+  workers_.reserve(static_cast<std::size_t>(workers));
   try {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
   } catch (...) {
     stop();
     throw;
   }
 }
 
-ThreadPool::~ThreadPool() { stop(); }
-
-void ThreadPool::stop() noexcept {
+void ThreadPool::Crew::stop() noexcept {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -67,11 +100,7 @@ void ThreadPool::stop() noexcept {
   workers_.clear();
 }
 
-void ThreadPool::start(Task task) noexcept {
-  if (workers_.empty() || task.count <= 1) {
-    for (int i = 0; i < task.count; ++i) task.call(task.context, i);
-    return;
-  }
+void ThreadPool::Crew::start(Task task) noexcept {
   task_ = task;
   done_.store(0, std::memory_order_relaxed);
   const std::uint32_t number = number_of(state_.load(std::memory_order_relaxed)) + 1;
@@ -90,7 +119,7 @@ void ThreadPool::start(Task task) noexcept {
 }
 
 // A part of the task of this number; -1 where none is left.
-int ThreadPool::claim(std::uint32_t task) noexcept {
+int ThreadPool::Crew::claim(std::uint32_t task) noexcept {
   std::uint64_t state = state_.load(std::memory_order_acquire);
   while (number_of(state) == task && part_of(state) < count_of(state))
     if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire))
@@ -98,7 +127,7 @@ int ThreadPool::claim(std::uint32_t task) noexcept {
   return -1;
 }
 
-void ThreadPool::work() noexcept {
+void ThreadPool::Crew::work() noexcept {
   std::uint32_t task = 0;
   while (true) {
     task = wait_for_task(task);
@@ -110,7 +139,7 @@ void ThreadPool::work() noexcept {
   }
 }
 
-std::uint32_t ThreadPool::wait_for_task(std::uint32_t seen) noexcept {
+std::uint32_t ThreadPool::Crew::wait_for_task(std::uint32_t seen) noexcept {
   const auto changed = [&] { return number_of(state_.load(std::memory_order_acquire)) != seen; };
   if (!spin(changed)) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -120,5 +149,27 @@ std::uint32_t ThreadPool::wait_for_task(std::uint32_t seen) noexcept {
   }
   return number_of(state_.load(std::memory_order_acquire));
 }
+
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads > 1 ? threads : 1), crew_(threads > 1 ? std::make_unique<Crew>(threads - 1) : nullptr) {}
+
+ThreadPool::~ThreadPool() = default;
+
+void ThreadPool::start(Task task) noexcept {
+  if (crew_ == nullptr && threads_ > 1) hire();
+  if (crew_ != nullptr && task.count > 1) return crew_->start(task);
+  for (int i = 0; i < task.count; ++i) task.call(task.context, i);
+}
+
+// After a fork. Without other threads the caller does all parts, and the results are the same.
+void ThreadPool::hire() noexcept {
+  try {
+    crew_ = std::make_unique<Crew>(threads_ - 1);
+  } catch (const std::exception&) {
+  }
+}
+
+// The threads are gone, but to join them, or to end the lock that they slept at, would wait for them: it is kept.
+void ThreadPool::forked() noexcept { (void)crew_.release(); }
 
 }  // namespace featherweight

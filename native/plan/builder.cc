@@ -49,9 +49,8 @@ std::size_t at(ValueId value) noexcept { return static_cast<std::size_t>(value);
 
 }  // namespace
 
-Builder::Builder(const Graph& graph, const std::vector<Constant>& constants, const std::vector<ValueType>& types,
-                 const PlanOptions& options)
-    : graph_(graph), constants_(constants), types_(types), options_(options) {}
+Builder::Builder(const Network& network, const std::vector<ValueType>& types, const PlanOptions& options)
+    : graph_(network.graph), constants_(network.constants), cache_(network.cache), types_(types), options_(options) {}
 
 Result<std::unique_ptr<Plan>> Builder::build(const std::vector<Shape>& inputs) {
   plan_ = std::make_unique<Plan>();
@@ -146,8 +145,18 @@ BufferId Builder::new_buffer(Buffer buffer) {
 }
 
 const float* Builder::keep(AlignedVector<float> floats) {
-  plan_->floats.push_back(std::move(floats));
-  return plan_->floats.back().data();
+  auto kept = std::make_shared<const AlignedVector<float>>(std::move(floats));
+  const float* data = kept->data();
+  plan_->kept.push_back(std::move(kept));
+  return data;
+}
+
+const float* Builder::dense(ConstantId id) {
+  if (id == kNone) return nullptr;
+  auto shared = cache_.dense(id, constant(id));
+  const float* data = shared->data();
+  plan_->kept.push_back(std::move(shared));
+  return data;
 }
 
 BufferId Builder::make_scratch(std::int64_t bytes) { return new_buffer({Home::kArena, bytes, 0, -1, -1}); }
@@ -312,10 +321,10 @@ void Plan::run(ThreadPool& pool) const noexcept {
   for (std::size_t i = 0; i < steps.size(); ++i) run_step(i, pool);
 }
 
-Result<std::unique_ptr<Plan>> make_plan(const Graph& graph, const std::vector<Constant>& constants,
-                                        const std::vector<Shape>& inputs, const PlanOptions& options) {
-  FW_ASSIGN(types, infer_types(graph, inputs));
-  return Builder(graph, constants, types, options).build(inputs);
+Result<std::unique_ptr<Plan>> make_plan(const Network& network, const std::vector<Shape>& inputs,
+                                        const PlanOptions& options) {
+  FW_ASSIGN(types, infer_types(network.graph, inputs));
+  return Builder(network, types, options).build(inputs);
 }
 
 }  // namespace featherweight

@@ -12,6 +12,7 @@
 
 #include "plan/layout.h"
 #include "plan/modes.h"
+#include "plan/packed_cache.h"
 #include "plan/plan.h"
 
 namespace featherweight {
@@ -29,8 +30,7 @@ struct LaneMap {
 
 class Builder {
  public:
-  Builder(const Graph& graph, const std::vector<Constant>& constants, const std::vector<ValueType>& types,
-          const PlanOptions& options);
+  Builder(const Network& network, const std::vector<ValueType>& types, const PlanOptions& options);
 
   Result<std::unique_ptr<Plan>> build(const std::vector<Shape>& inputs);
 
@@ -46,7 +46,14 @@ class Builder {
 
   // Floats that live as long as the plan.
   const float* keep(AlignedVector<float> floats);
-  const float* dense(ConstantId id) { return id == kNone ? nullptr : keep(constant(id).dense()); }
+  // The numbers of a constant, or null for kNone; shared by all plans.
+  const float* dense(ConstantId id);
+  // A constant as a kernel wants it: pack(its matrix, facts...), shared by all plans that want the same.
+  template <class Packed, class Weights, class... Facts>
+  std::shared_ptr<const Packed> packed(ConstantId id, Packed (*pack)(const Weights&, Facts...),
+                                       const std::decay_t<Facts>&... facts) {
+    return cache_.packed(id, constant(id), pack, facts...);
+  }
 
   // The value in that layout, converted if need be.
   BufferId plain(ValueId value);
@@ -115,6 +122,7 @@ class Builder {
 
   const Graph& graph_;
   const std::vector<Constant>& constants_;
+  PackedCache& cache_;
   const std::vector<ValueType>& types_;
   PlanOptions options_;
   std::vector<Mode> modes_;

@@ -105,13 +105,27 @@ AlignedVector<float> Constant::dense() const {
   return out;
 }
 
-SparseMatrix Constant::sparse(std::int64_t width) const {
+DenseMatrix Constant::dense_matrix() const {
+  DenseMatrix out;
+  out.rows = static_cast<int>(shape_[0]);
+  out.width = static_cast<int>(elements_ / shape_[0]);
+  if (storage_ == Storage::kDense && reinterpret_cast<std::uintptr_t>(values_.data) % alignof(float) == 0) {
+    out.values = reinterpret_cast<const float*>(values_.data);
+    return out;
+  }
+  out.decoded = dense();
+  out.values = out.decoded.data();
+  return out;
+}
+
+SparseMatrix Constant::sparse_matrix() const {
+  const std::int64_t width = elements_ / shape_[0];
   const std::vector<std::int64_t> where = positions();
   SparseMatrix out;
   out.width = static_cast<int>(width);
   out.values.reserve(where.size());
   out.columns.reserve(where.size());
-  out.starts.assign(static_cast<std::size_t>(elements_ / width) + 1, 0);
+  out.starts.assign(static_cast<std::size_t>(shape_[0]) + 1, 0);
   for (std::size_t i = 0; i < where.size(); ++i) {
     out.values.push_back(float_at(values_, storage_ == Storage::kSparse ? i : static_cast<std::size_t>(where[i])));
     out.columns.push_back(static_cast<std::int32_t>(where[i] % width));

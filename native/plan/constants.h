@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "base/aligned.h"
@@ -25,6 +26,15 @@ struct SparseMatrix {
   }
 };
 
+// All numbers by rows: where they lie in the file, if floats can be read there.
+struct DenseMatrix {
+  AlignedVector<float> decoded;
+  const float* values = nullptr;
+  int rows = 0, width = 0;
+
+  DenseWeights view() const noexcept { return {values, rows, width}; }
+};
+
 class Constant {
  public:
   // Of the tensors `name`, or `name`.values and `name`.gaps.
@@ -35,13 +45,22 @@ class Constant {
   std::int64_t nonzeros() const noexcept { return nonzeros_; }
 
   AlignedVector<float> dense() const;
-  // As a matrix of rows of `width` elements, which divides elements(); width is not 0.
-  SparseMatrix sparse(std::int64_t width) const;
+  // As a matrix with a row for each place of the first axis: a DenseMatrix or a SparseMatrix, by the view it gives.
+  // There are elements.
+  template <class Weights>
+  auto matrix() const {
+    if constexpr (std::is_same_v<Weights, SparseWeights>)
+      return sparse_matrix();
+    else
+      return dense_matrix();
+  }
 
  private:
   Status bind_dense(const FileTensor& tensor);
   Status bind_sparse(const FileTensor& values, const FileTensor& gaps);
   std::vector<std::int64_t> positions() const;
+  SparseMatrix sparse_matrix() const;
+  DenseMatrix dense_matrix() const;
 
   Shape shape_;
   Storage storage_ = Storage::kDense;

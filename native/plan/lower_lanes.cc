@@ -125,20 +125,16 @@ class LaneLowering {
   Status add_conv(const ConvAttributes& a, const ConvProblem& problem, const LaneMap& in, const LaneMap* residual,
                   const LaneMap& out) {
     const Constant& weight = b_.constant(o_.weight);
-    const std::int64_t columns = count(weight.shape(), 1, 4);
     const Kernels& k = b_.kernels();
     const bool depthwise = weight.shape()[1] == 1 && a.groups > 1;
-    if (depthwise || !is_sparse(a.kernel, weight)) {
-      const AlignedVector<float> values = weight.dense();
-      const DenseWeights dense{values.data(), static_cast<int>(weight.shape()[0]), static_cast<int>(columns)};
-      if (!depthwise)
-        return conv_step(k.dense_conv, {"dense_conv", kDenseFma, weight.elements()},
-                         pack_dense_conv(dense, problem, a.blocks), in, residual, out);
+    if (depthwise)
       return conv_step(k.depthwise_conv, {"depthwise_conv", kSparseFma, weight.nonzeros()},
-                       pack_depthwise_conv(dense, problem, a.blocks), in, residual, out);
-    }
+                       b_.packed(o_.weight, &pack_depthwise_conv, problem, a.blocks), in, residual, out);
+    if (!is_sparse(a.kernel, weight))
+      return conv_step(k.dense_conv, {"dense_conv", kDenseFma, weight.elements()},
+                       b_.packed(o_.weight, &pack_dense_conv, problem, a.blocks), in, residual, out);
     return conv_step(k.sparse_conv, {"sparse_conv", kSparseFma, weight.nonzeros()},
-                     pack_sparse_conv(weight.sparse(columns).view(), problem, a.blocks), in, residual, out);
+                     b_.packed(o_.weight, &pack_sparse_conv, problem, a.blocks), in, residual, out);
   }
 
   // A convolution kernel: nanoseconds for a vector of its weights, and how many of them it multiplies.
@@ -149,17 +145,16 @@ class LaneLowering {
   };
 
   template <class Packed>
-  Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, ConvKernel is, Packed packed,
-                   const LaneMap& in, const LaneMap* residual, const LaneMap& out) {
+  Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, ConvKernel is,
+                   std::shared_ptr<const Packed> packed, const LaneMap& in, const LaneMap* residual, const LaneMap& out) {
     const double positions = double{1} * out.shape->tile_n * out.shape->tile_h * out.shape->tile_w;
     auto& step = b_.add(kernel, is.name, positions * static_cast<double>(is.weights) * is.fma);
-    auto owned = std::make_shared<Packed>(std::move(packed));
     const Shape& shape = b_.shape(o_.output);
     const std::int64_t pixels = shape[0] * shape[2] * shape[3];
     step.info.macs = pixels * b_.constant(o_.weight).elements();
     step.info.macs_done = pixels * is.weights;
-    step.args.packed = owned.get();
-    step.owned = std::move(owned);
+    step.args.packed = packed.get();
+    step.owned = std::move(packed);
     step.args.epilogue.bias = b_.dense(o_.bias);
     step.args.epilogue.activation = o_.activation;
     b_.bind(step.args.in, in.buffer);

@@ -47,7 +47,7 @@ struct Operands {
 
 template <class Packed>
 void add_packed(Builder& b, const Operation& o, const Product& p, Operands operands,
-                KernelStep<Linear<Packed>>& step, std::shared_ptr<Packed> packed) {
+                KernelStep<Linear<Packed>>& step, std::shared_ptr<const Packed> packed) {
   step.args.packed = packed.get();
   step.owned = std::move(packed);
   step.args.batch = p.batch;
@@ -67,23 +67,19 @@ Status lower_linear(Builder& b, const Operation& o) {
   const Constant& weight = b.constant(o.weight);
   const BufferId x = b.plain(o.inputs[0]);
   const BufferId residual = o.inputs.size() == 2 ? b.plain(o.inputs[1]) : kNone;
-  const int rows = static_cast<int>(p.outputs), columns = static_cast<int>(p.inputs);
   if (b.options().force_plain || p.inputs == 0) {
     add_plain(b, o, p, x, residual);
     return {};
   }
   const double batch = static_cast<double>(p.batch);
   if (!is_sparse(p.kernel, weight)) {
-    const AlignedVector<float> dense = weight.dense();
-    auto packed =
-        std::make_shared<PackedDenseLinear>(pack_dense_linear({dense.data(), rows, columns}, b.kernels().lanes));
+    auto packed = b.packed(o.weight, &pack_dense_linear, b.kernels().lanes);
     auto& step =
         b.add(b.kernels().dense_linear, "dense_linear", kDenseMac * batch * static_cast<double>(weight.elements()));
     add_packed(b, o, p, {x, residual, weight.elements()}, step, std::move(packed));
     return {};
   }
-  auto packed = std::make_shared<PackedSparseLinear>(
-      pack_sparse_linear(weight.sparse(p.inputs).view(), b.kernels().lanes, p.batch));
+  auto packed = b.packed(o.weight, &pack_sparse_linear, b.kernels().lanes, p.batch);
   auto& step = b.add(b.kernels().sparse_linear, "sparse_linear",
                      kSparseMac * batch * static_cast<double>(weight.nonzeros()));
   const std::int64_t scratch = sparse_linear_scratch(*packed, step.info.parts);

@@ -11,6 +11,7 @@
 #include "kernels/table.h"
 #include "plan/constants.h"
 #include "plan/graph.h"
+#include "plan/packed_cache.h"
 #include "plan/shapes.h"
 #include "plan/step.h"
 
@@ -38,7 +39,7 @@ struct Plan {
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<ExternalSlot> slots;
   std::deque<LaneShape> shapes;
-  std::deque<AlignedVector<float>> floats;  // biases and what else steps read
+  std::vector<std::shared_ptr<const void>> kept;  // biases and what else steps read
   std::deque<AlignedVector<std::uint8_t>> memory;
   std::int64_t arena_bytes = 0;
 
@@ -48,7 +49,14 @@ struct Plan {
   void run(ThreadPool& pool) const noexcept;
 };
 
-Result<std::unique_ptr<Plan>> make_plan(const Graph& graph, const std::vector<Constant>& constants,
-                                        const std::vector<Shape>& inputs, const PlanOptions& options);
+// What is planned. All plans of a network share its cache.
+struct Network {
+  const Graph& graph;
+  const std::vector<Constant>& constants;
+  PackedCache& cache;
+};
+
+Result<std::unique_ptr<Plan>> make_plan(const Network& network, const std::vector<Shape>& inputs,
+                                        const PlanOptions& options);
 
 }  // namespace featherweight

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -42,28 +43,82 @@ Result<const Kernels*> kernels_for(std::string name) {
                                         " is unknown, or not supported here; there are: " + isa_names());
 }
 
+Status lost() {
+  return {Code::kUnsupported,
+          "this process was forked while another thread used the session; open the file anew, or fork earlier"};
+}
+
+// Bytes that a caller gave.
+struct Range {
+  const std::uint8_t* begin;
+  std::size_t size;
+
+  Range(const void* data, const ValueType& type) noexcept
+      : begin(static_cast<const std::uint8_t*>(data)),
+        size(static_cast<std::size_t>(count(type.shape)) * info_of(type.dtype).bytes) {}
+  bool overlaps(const Range& other) const noexcept {
+    const std::less<const std::uint8_t*> before;
+    return size != 0 && other.size != 0 && before(begin, other.begin + other.size) && before(other.begin, begin + size);
+  }
+};
+
+// Steps write to the arrays of outputs while others are still to be read.
+Status check_apart(const Plan& plan, const std::vector<const void*>& in, const std::vector<void*>& out) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Range output(out[i], plan.outputs[i]);
+    bool apart = true;
+    for (std::size_t j = 0; j < in.size(); ++j) apart = apart && !output.overlaps({in[j], plan.inputs[j]});
+    for (std::size_t j = 0; j < i; ++j) apart = apart && !output.overlaps({out[j], plan.outputs[j]});
+    if (!apart) return {Code::kArgument, "the array of output " + std::to_string(i) + " overlaps another array"};
+  }
+  return {};
+}
+
 struct FileCloser {
   void operator()(std::FILE* file) const noexcept { std::fclose(file); }
 };
 
-Result<std::shared_ptr<std::vector<std::uint8_t>>> read_path(const char* path) {
+// Bytes that are not zeroed first, since all of them are written.
+struct Buffer {
+  explicit Buffer(std::size_t most) : data(new std::uint8_t[most]) {}
+
+  std::unique_ptr<std::uint8_t[]> data;
+  std::size_t size = 0;
+};
+
+// How large a file says it is; 0 where it does not say.
+std::size_t size_of(std::FILE* file) noexcept {
+  if (std::fseek(file, 0, SEEK_END) != 0) return 0;
+  const long size = std::ftell(file);
+  std::rewind(file);
+  if (std::fgetc(file) == EOF) return 0;  // a folder says that it is as large as can be
+  std::rewind(file);
+  return size > 0 ? static_cast<std::size_t>(size) : 0;
+}
+
+// Read and not mapped: what is checked once must not change, and a mapped file that another process cuts off ends
+// this one.
+Result<std::shared_ptr<Buffer>> read_path(const char* path) {
   const std::unique_ptr<std::FILE, FileCloser> file(std::fopen(path, "rb"));
   if (!file) return Status(Code::kIo, "cannot open " + quoted(path));
-  auto bytes = std::make_shared<std::vector<std::uint8_t>>();
-  constexpr std::size_t kStep = 1u << 22;
-  std::size_t got = kStep;
-  while (got == kStep) {
-    const std::size_t size = bytes->size();
-    bytes->resize(size + kStep);
-    got = std::fread(bytes->data() + size, 1, kStep, file.get());
-    bytes->resize(size + got);
+  constexpr std::size_t kStep = 1u << 20;
+  std::size_t room = size_of(file.get()) + 1;  // one more, to see that the end is the end
+  auto bytes = std::make_shared<Buffer>(room);
+  while (true) {
+    bytes->size += std::fread(bytes->data.get() + bytes->size, 1, room - bytes->size, file.get());
+    if (bytes->size < room) break;
+    room += std::max(kStep, room);
+    auto larger = std::make_shared<Buffer>(room);
+    std::copy_n(bytes->data.get(), bytes->size, larger->data.get());
+    larger->size = bytes->size;
+    bytes = std::move(larger);
   }
   if (std::ferror(file.get()) != 0) return Status(Code::kIo, "cannot read " + quoted(path));
   return bytes;
 }
 
-Result<std::shared_ptr<const Model>> open_owned(std::shared_ptr<std::vector<std::uint8_t>> bytes) {
-  const Bytes view{bytes->data(), bytes->size()};
+Result<std::shared_ptr<const Model>> open_owned(std::shared_ptr<Buffer> bytes) {
+  const Bytes view{bytes->data.get(), bytes->size};
   return Model::open(view, std::move(bytes));
 }
 
@@ -79,8 +134,12 @@ Result<std::shared_ptr<const Model>> Model::open(Bytes bytes, std::shared_ptr<co
 }
 
 Result<std::shared_ptr<const Model>> Model::open_copy(Bytes bytes) noexcept {
-  return guarded<Result<std::shared_ptr<const Model>>>(
-      [&] { return open_owned(std::make_shared<std::vector<std::uint8_t>>(bytes.data, bytes.data + bytes.size)); });
+  return guarded<Result<std::shared_ptr<const Model>>>([&] {
+    auto copy = std::make_shared<Buffer>(bytes.size);
+    std::copy_n(bytes.data, bytes.size, copy->data.get());
+    copy->size = bytes.size;
+    return open_owned(std::move(copy));
+  });
 }
 
 Result<std::shared_ptr<const Model>> Model::open_path(const char* path) noexcept {
@@ -103,13 +162,24 @@ Status Model::read(Bytes bytes) {
 Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Model> model,
                                                  const ContextOptions& options) noexcept {
   return guarded<Result<std::unique_ptr<Context>>>([&]() -> Result<std::unique_ptr<Context>> {
-    if (options.threads < 1 || options.threads > kMostThreads)
-      return Status(Code::kArgument, "threads should be from 1 to " + std::to_string(kMostThreads) + ", got " +
-                                         std::to_string(options.threads));
     FW_ASSIGN(kernels, kernels_for(options.isa));
-    const PlanOptions plan{kernels, options.threads, options.force_plain, options.separate_buffers};
-    return std::unique_ptr<Context>(new Context(std::move(model), plan));
+    return made(std::move(model), {kernels, options.threads, options.force_plain, options.separate_buffers});
   });
+}
+
+Result<std::unique_ptr<Context>> Context::clone(int threads) const noexcept {
+  return guarded<Result<std::unique_ptr<Context>>>([&] {
+    PlanOptions options = options_;
+    if (threads != 0) options.threads = threads;
+    return made(model_, options);
+  });
+}
+
+Result<std::unique_ptr<Context>> Context::made(std::shared_ptr<const Model> model, const PlanOptions& options) {
+  if (options.threads < 1 || options.threads > kMostThreads)
+    return Status(Code::kArgument, "threads should be from 1 to " + std::to_string(kMostThreads) + ", got " +
+                                       std::to_string(options.threads));
+  return std::unique_ptr<Context>(new Context(std::move(model), options));
 }
 
 Result<Plan*> Context::plan_for(const std::vector<Shape>& inputs) {
@@ -119,7 +189,7 @@ Result<Plan*> Context::plan_for(const std::vector<Shape>& inputs) {
   };
   auto found = std::find_if(plans_.begin(), plans_.end(), fits);
   if (found == plans_.end()) {
-    FW_ASSIGN(plan, make_plan(model_->graph(), model_->constants(), inputs, options_));
+    FW_ASSIGN(plan, make_plan(model_->network(), inputs, options_));
     if (plans_.size() == kMostPlans) plans_.pop_back();
     found = plans_.insert(plans_.end(), std::move(plan));
   }
@@ -129,7 +199,8 @@ Result<Plan*> Context::plan_for(const std::vector<Shape>& inputs) {
 
 Result<std::vector<ValueType>> Context::prepare(const std::vector<Shape>& inputs) noexcept {
   return guarded<Result<std::vector<ValueType>>>([&]() -> Result<std::vector<ValueType>> {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const ForkLock lock(mutex_);
+    if (!lock.owned()) return lost();
     FW_ASSIGN(plan, plan_for(inputs));
     return plan->outputs;
   });
@@ -137,7 +208,8 @@ Result<std::vector<ValueType>> Context::prepare(const std::vector<Shape>& inputs
 
 Result<std::int64_t> Context::arena_bytes(const std::vector<Shape>& inputs) noexcept {
   return guarded<Result<std::int64_t>>([&]() -> Result<std::int64_t> {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const ForkLock lock(mutex_);
+    if (!lock.owned()) return lost();
     FW_ASSIGN(plan, plan_for(inputs));
     return plan->arena_bytes;
   });
@@ -146,12 +218,14 @@ Result<std::int64_t> Context::arena_bytes(const std::vector<Shape>& inputs) noex
 Status Context::run(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
                     const std::vector<void*>& outputs) noexcept {
   return guarded<Status>([&]() -> Status {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const ForkLock lock(mutex_);
+    if (!lock.owned()) return lost();
     FW_ASSIGN(plan, plan_for(shapes));
     if (inputs.size() != plan->inputs.size() || outputs.size() != plan->outputs.size())
       return {Code::kArgument, "expected " + std::to_string(plan->inputs.size()) + " input arrays and " +
                                    std::to_string(plan->outputs.size()) + " output arrays, got " +
                                    std::to_string(inputs.size()) + " and " + std::to_string(outputs.size())};
+    FW_TRY(check_apart(*plan, inputs, outputs));
     plan->bind(inputs, outputs);
     plan->run(pool_);
     return {};
@@ -186,7 +260,8 @@ std::vector<ProfileRow> Context::timed(const Plan& plan, int repeats) {
 Result<std::vector<ProfileRow>> Context::profile(const std::vector<Shape>& shapes,
                                                  const std::vector<const void*>& inputs, int repeats) noexcept {
   return guarded<Result<std::vector<ProfileRow>>>([&]() -> Result<std::vector<ProfileRow>> {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const ForkLock lock(mutex_);
+    if (!lock.owned()) return lost();
     FW_ASSIGN(plan, plan_for(shapes));
     if (repeats < 1 || inputs.size() != plan->inputs.size())
       return Status(Code::kArgument, "profile takes an array for each input, and one repeat at least");

@@ -1,12 +1,12 @@
-// A network that runs: the Model is what is in the file, shared and never changed; a Context is one user of it,
-// with threads, memory and a plan for each set of input shapes that it has seen.
+// A network that runs: the Model is what is in the file, and what was packed of it, shared by all; a Context is one
+// user of it, with threads, memory and a plan for each set of input shapes that it has seen.
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/fork_mutex.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "plan/constants.h"
@@ -25,6 +25,8 @@ class Model {
   const Graph& graph() const noexcept { return graph_; }
   const std::vector<Constant>& constants() const noexcept { return constants_; }
   const std::vector<OutputType>& output_types() const noexcept { return output_types_; }
+  // May be used by several threads.
+  Network network() const noexcept { return {graph_, constants_, packed_}; }
 
  private:
   Status read(Bytes bytes);
@@ -33,6 +35,7 @@ class Model {
   Graph graph_;
   std::vector<Constant> constants_;
   std::vector<OutputType> output_types_;
+  mutable PackedCache packed_;
 };
 
 struct ContextOptions {
@@ -48,11 +51,16 @@ struct ProfileRow {
   int threads = 1;
 };
 
-// One call at a time: calls from several threads wait for each other.
+// One call at a time: calls from several threads wait for each other. In a forked child a context works as before; but
+// one that another thread was using at the fork refuses.
 class Context {
  public:
   static Result<std::unique_ptr<Context>> create(std::shared_ptr<const Model> model,
                                                  const ContextOptions& options) noexcept;
+
+  // Another user of the same model, for the same instruction set; threads 0: as many as this one has. May be called
+  // while others run this one, and outlives it.
+  Result<std::unique_ptr<Context>> clone(int threads) const noexcept;
 
   const Model& model() const noexcept { return *model_; }
   const char* isa() const noexcept { return options_.kernels->name; }
@@ -60,7 +68,8 @@ class Context {
 
   // Dtypes and shapes of the outputs for inputs of these shapes; plans, the first time.
   Result<std::vector<ValueType>> prepare(const std::vector<Shape>& inputs) noexcept;
-  // Arrays of those shapes, and of the sizes that prepare told.
+  // Arrays of those shapes, and of the sizes that prepare told; outputs overlap neither inputs nor each other. A set of
+  // shapes that was seen before is run without allocating anything.
   Status run(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
              const std::vector<void*>& outputs) noexcept;
   // Of `repeats` runs, one row a step.
@@ -72,6 +81,7 @@ class Context {
  private:
   Context(std::shared_ptr<const Model> model, const PlanOptions& options)
       : model_(std::move(model)), options_(options), pool_(options.threads) {}
+  static Result<std::unique_ptr<Context>> made(std::shared_ptr<const Model> model, const PlanOptions& options);
   Result<Plan*> plan_for(const std::vector<Shape>& inputs);
   std::string name_of(const StepInfo& info) const;
   std::vector<ProfileRow> timed(const Plan& plan, int repeats);
@@ -81,7 +91,7 @@ class Context {
   std::shared_ptr<const Model> model_;
   PlanOptions options_;
   ThreadPool pool_;
-  std::mutex mutex_;
+  ForkMutex mutex_;
   std::vector<std::unique_ptr<Plan>> plans_;  // the one used last is the first
 };
 

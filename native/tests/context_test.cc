@@ -1,0 +1,169 @@
+// Several users of one network: threads with a context each, packed weights that they share, forked children, and
+// that nothing is allocated while running.
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "check.h"
+#include "fw_file.h"
+#include "plan/session.h"
+
+using namespace featherweight;
+using test::FwFile;
+
+namespace {
+
+std::mt19937 source(11);
+
+std::vector<float> random_floats(std::int64_t size, double density = 1.0) {
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  std::bernoulli_distribution keep(density);
+  std::vector<float> floats(static_cast<std::size_t>(size));
+  for (float& x : floats) x = keep(source) ? normal(source) : 0.0f;
+  return floats;
+}
+
+std::string constants(const std::string& weight, const std::string& bias = "") {
+  return "\"weight\": \"" + weight + "\"" + (bias.empty() ? "" : ", \"bias\": \"" + bias + "\"");
+}
+const std::string kRelu = R"("activation": {"kind": "relu"})";
+
+std::shared_ptr<const Model> model_of(const FwFile& file) {
+  const auto bytes = file.bytes();
+  const auto model = Model::open_copy({bytes.data(), bytes.size()});
+  CHECK(model.ok());
+  return model.value();
+}
+
+// Every way of packing, for any batch and size.
+std::shared_ptr<const Model> packed_network() {
+  FwFile f;
+  f.input("x", "[null, 3, null, null]")
+      .dense("w", {6, 3, 3, 3}, random_floats(162))
+      .dense("b", {6}, random_floats(6))
+      .sparse("v", {6, 6, 3, 3}, random_floats(324, 0.2))
+      .dense("d", {6, 1, 3, 3}, random_floats(54));
+  f.dense("t", {6, 4, 2, 2}, random_floats(96))
+      .sparse("l", {9, 6}, random_floats(54, 0.3))
+      .dense("m", {7, 9}, random_floats(63));
+  f.op("conv", "\"x\"", "a", R"("strides": [2, 2], "pads": [1, 1, 1, 1], )" + kRelu, constants("w", "b"));
+  f.op("conv", "\"a\"", "c", R"("pads": [1, 1, 1, 1], )" + kRelu, constants("v", "b"));
+  f.op("conv", "\"c\"", "e", R"("pads": [1, 1, 1, 1], "groups": 6)", constants("d"));
+  f.op("global_average_pool", "\"e\"", "p").op("reshape", "\"p\"", "flat", R"("shape": [0, -1])");
+  f.op("linear", "\"flat\"", "s", "", constants("l")).op("linear", "\"s\"", "y", "", constants("m"));
+  f.op("conv_transpose", "\"e\"", "up", R"("strides": [2, 2])", constants("t"));
+  return model_of(f.output("y").output("up"));
+}
+
+// One user of a network: arrays, and what another context gave for them.
+class User {
+ public:
+  User(const std::shared_ptr<const Model>& model, const Shape& shape, const char* isa = "")
+      : shapes_{shape}, input_(random_floats(count(shape))) {
+    const auto context = Context::create(model, {1, isa, false, false}).value();
+    expected_ = outputs(*context);
+    CHECK(!expected_.empty());
+  }
+
+  // How many of so many runs gave something else.
+  int differing(Context& context, int runs) const {
+    int wrong = 0;
+    for (int i = 0; i < runs; ++i) wrong += outputs(context) != expected_;
+    return wrong;
+  }
+
+ private:
+  std::vector<std::vector<float>> outputs(Context& context) const {
+    const auto types = context.prepare(shapes_);
+    if (!types.ok()) return {};
+    std::vector<std::vector<float>> got;
+    std::vector<void*> out;
+    for (const ValueType& type : types.value()) got.emplace_back(static_cast<std::size_t>(count(type.shape)), -77.0f);
+    for (auto& array : got) out.push_back(array.data());
+    if (!context.run(shapes_, {input_.data()}, out).ok()) got.clear();
+    return got;
+  }
+
+  std::vector<Shape> shapes_;
+  std::vector<float> input_;
+  std::vector<std::vector<float>> expected_;
+};
+
+// Threads with a context each, and two that share one; each takes turns with all shapes.
+void contexts_run_at_the_same_time() {
+  const auto model = packed_network();
+  std::vector<User> users;
+  for (const Shape& shape : {Shape{1, 3, 32, 32}, Shape{2, 3, 17, 23}, Shape{5, 3, 9, 9}}) users.emplace_back(model, shape);
+  auto first = Context::create(model, {2, "", false, false}).value();
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  const auto work = [&](std::size_t turn, Context& context) {
+    for (std::size_t round = 0; round < 12; ++round)
+      wrong += users[(turn + round) % users.size()].differing(context, 10);
+  };
+  for (std::size_t i = 0; i < 2; ++i) threads.emplace_back([&, i] { work(i, *first); });
+  for (std::size_t i = 0; i < 2; ++i)
+    threads.emplace_back([&, i] {
+      auto clone = first->clone(static_cast<int>(i) + 1);
+      CHECK(clone.ok() && clone.value()->threads() == static_cast<int>(i) + 1);
+      work(i + 1, *clone.value());
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
+void a_clone_outlives_the_first() {
+  auto model = packed_network();
+  auto first = Context::create(model, {2, "portable", false, false}).value();
+  const User user(model, {1, 3, 8, 8}, "portable");
+  model.reset();
+  auto clone = first->clone(0).value();
+  CHECK(clone->threads() == 2 && std::string(clone->isa()) == "portable");
+  CHECK(first->clone(-1).status().code() == Code::kArgument);
+  first.reset();
+  CHECK(user.differing(*clone, 2) == 0);
+}
+
+// Each weight is packed once for all contexts, and let go with the last plan that uses it.
+void packed_weights_are_shared() {
+  const auto model = packed_network();
+  const PackedCache& cache = model->network().cache;
+  auto first = Context::create(model, {1, "", false, false}).value();
+  const Shape small{1, 3, 16, 16}, large{1, 3, 64, 64};
+  CHECK(first->prepare({small}).ok());
+  const std::int64_t of_a_plan = cache.misses();
+  CHECK(of_a_plan == 5 + 2);  // five layers, the bias that two of them have, and the transposed convolution's weight
+  auto second = first->clone(3).value();
+  CHECK(second->prepare({small}).ok() && cache.misses() == of_a_plan);
+  CHECK(first->prepare({large}).ok() && cache.misses() == of_a_plan + 3);  // other tiles: the convolutions alone
+  CHECK(second->prepare({large}).ok() && cache.misses() == of_a_plan + 3);
+  first.reset();
+  CHECK(second->clone(1).value()->prepare({small}).ok() && cache.misses() == of_a_plan + 3);
+  second.reset();
+  auto third = Context::create(model, {1, "", false, false}).value();
+  CHECK(third->prepare({small}).ok() && cache.misses() == 2 * of_a_plan + 3);
+}
+
+void arrays_that_overlap_are_refused() {
+  FwFile f;
+  f.input("x", "[4]").op("add", "\"x\", \"x\"", "y").op("add", "\"y\", \"x\"", "z").output("y").output("z");
+  auto context = Context::create(model_of(f), {}).value();
+  std::vector<float> all(12, 1.0f);
+  const auto code = [&](std::size_t y, std::size_t z) {
+    return context->run({{4}}, {all.data()}, {all.data() + y, all.data() + z}).code();
+  };
+  CHECK(code(4, 8) == Code::kOk && all[4] == 2.0f && all[11] == 3.0f);
+  CHECK(code(0, 8) == Code::kArgument && code(3, 8) == Code::kArgument);
+  CHECK(code(4, 7) == Code::kArgument && code(8, 4) == Code::kOk);
+}
+
+}  // namespace
+
+int main() {
+  contexts_run_at_the_same_time();
+  a_clone_outlives_the_first();
+  packed_weights_are_shared();
+  arrays_that_overlap_are_refused();
+  return test::finish();
+}
