@@ -145,13 +145,15 @@ struct LaneAffine {
   LaneView out;
   Activation activation;
 };
-// Channels of one map into another: concatenation and slices.
+// Channels of one map into another: concatenation, slices, shuffles. Channel i of them goes to
+// out_first + i % size * groups + i / size, where size = channels / groups.
 struct LaneCopy {
   ConstLaneView in;
   int in_first = 0;
   LaneView out;
   int out_first = 0;
-  int channels = 0;
+  int channels = 0;  // a multiple of groups
+  int groups = 1;
 };
 
 struct PackedSparseLinear;  // kernels/linear/sparse.h

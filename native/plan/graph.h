@@ -98,6 +98,9 @@ struct DepthToSpaceAttributes {
   std::int64_t block = 1;
   plain::DepthToSpaceMode mode = plain::DepthToSpaceMode::kDcr;
 };
+struct ChannelShuffleAttributes {
+  std::int64_t groups = 1;
+};
 struct ArgMaxAttributes {
   std::int64_t axis = -1;
   bool keep = true;
@@ -110,7 +113,8 @@ using Attributes =
     std::variant<ConvAttributes, ConvTransposeAttributes, LinearAttributes, MatMulAttributes, PoolAttributes,
                  GlobalPoolAttributes, UnaryAttributes, BinaryAttributes, AffineAttributes, ConcatAttributes,
                  SliceAttributes, PadAttributes, ResizeAttributes, ReshapeAttributes, TransposeAttributes,
-                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ArgMaxAttributes, CastAttributes>;
+                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ChannelShuffleAttributes, ArgMaxAttributes,
+                 CastAttributes>;
 
 struct Operation {
   std::string op, name;

@@ -100,6 +100,12 @@ class LaneLowering {
     return {};
   }
 
+  Status operator()(const ChannelShuffleAttributes& a) {
+    const LaneMap& in = input(0);
+    copy_channels(in, 0, b_.make_lanes(o_.output), 0, in.shape->channels, static_cast<int>(a.groups));
+    return {};
+  }
+
   template <class Other>
   Status operator()(const Other&) {
     return {Code::kGraph, "does not run in lanes"};  // choose_modes has none of them
@@ -207,11 +213,13 @@ class LaneLowering {
     return step;
   }
 
-  void copy_channels(const LaneMap& in, int in_first, const LaneMap& out, int out_first, int channels) {
+  void copy_channels(const LaneMap& in, int in_first, const LaneMap& out, int out_first, int channels,
+                     int groups = 1) {
     auto& step = b_.add(b_.kernels().lane_copy, "lane_copy", vectors(in) * kTouched);
     step.args.in_first = in_first;
     step.args.out_first = out_first;
     step.args.channels = channels;
+    step.args.groups = groups;
     b_.bind(step.args.in, in);
     b_.bind(step.args.out, out);
   }

@@ -253,6 +253,18 @@ class PlainLowering {
     return ends(step, x);
   }
 
+  // A transposition of (N, groups, C / groups, pixels).
+  Status operator()(const ChannelShuffleAttributes& a) {
+    const BufferId x = input(0);
+    auto& step = add(&plain::transpose, "channel_shuffle", kElement * elements(out()));
+    const Shape& shape = in();
+    step.args.in_shape =
+        plain_shape({shape[0], a.groups, shape[1] / a.groups, count(shape, 2, shape.size())});
+    constexpr int kPermutation[] = {0, 2, 1, 3};
+    std::copy(std::begin(kPermutation), std::end(kPermutation), step.args.permutation);
+    return ends(step, x);
+  }
+
   Status operator()(const ArgMaxAttributes& a) {
     const BufferId x = input(0);
     auto& step = add(&plain::arg_max, "arg_max", kElement * elements(in()));

@@ -174,6 +174,8 @@ Attributes depth_to_space(AttributeReader& r) {
   return DepthToSpaceAttributes{block, r.choice("mode", kDepthModes, {plain::DepthToSpaceMode::kDcr})};
 }
 
+Attributes channel_shuffle(AttributeReader& r) { return ChannelShuffleAttributes{r.integer("groups", kPositive)}; }
+
 Attributes arg_max(AttributeReader& r) {
   const std::int64_t axis = r.integer("axis", kAxis);
   return ArgMaxAttributes{axis, r.boolean("keep", true)};
@@ -206,6 +208,7 @@ constexpr OperationRow kOperations[] = {
     {"reduce_mean", 1, 1, "", "", false, reduce_mean, false},
     {"softmax", 1, 1, "", "", false, softmax, false},
     {"depth_to_space", 1, 1, "", "", false, depth_to_space, false},
+    {"channel_shuffle", 1, 1, "", "", false, channel_shuffle, false},
     {"arg_max", 1, 1, "", "", false, arg_max, false},
     {"cast", 1, 1, "", "", false, cast, false},
 };

@@ -282,6 +282,13 @@ Result<Shape> shape_of(const Call& call, const DepthToSpaceAttributes& a) {
   return Shape{x[0], x[1] / (a.block * a.block), x[2] * a.block, x[3] * a.block};
 }
 
+Result<Shape> shape_of(const Call& call, const ChannelShuffleAttributes& a) {
+  const Shape& x = call.x();
+  if (x.size() < 2 || x[1] % a.groups != 0)
+    return call.refuse("(N, C, ...) with channels a multiple of " + std::to_string(a.groups));
+  return x;
+}
+
 Result<Shape> shape_of(const Call& call, const CastAttributes&) { return call.x(); }
 
 Status check_inputs(const Graph& graph, const std::vector<Shape>& inputs) {

@@ -171,6 +171,27 @@ void branching_network() {
   check_network("branching", f, {{3, 4, 15, 17}});
 }
 
+// Halves of a map go different ways and are shuffled together: in lanes, and as plain arrays.
+void shuffling_network(const Shape& input) {
+  FwFile f;
+  f.input("x", "[null, 4, null, null]")
+      .dense("w", {8, 4, 3, 3}, random_floats(288))
+      .dense("d", {4, 1, 3, 3}, random_floats(36))
+      .dense("p", {4, 4, 1, 1}, random_floats(16));
+  f.op("conv", "\"x\"", "s0", R"("strides": [2, 2], "pads": [1, 1, 1, 1])", constants("w"));
+  for (int unit = 0; unit < 3; ++unit) {
+    const std::string n = std::to_string(unit), x = "\"s" + n + "\"";
+    f.op("slice", x, "l" + n, R"("starts": [0], "ends": [4], "axes": [1])")
+        .op("slice", x, "r" + n, R"("starts": [4], "ends": [8], "axes": [1])");
+    f.op("conv", "\"r" + n + "\"", "d" + n, R"("pads": [1, 1, 1, 1], "groups": 4)", constants("d"));
+    f.op("conv", "\"d" + n + "\"", "p" + n, kRelu, constants("p"));
+    f.op("concat", "\"l" + n + "\", \"p" + n + "\"", "c" + n, R"("axis": 1)");
+    f.op("channel_shuffle", "\"c" + n + "\"", "s" + std::to_string(unit + 1), R"("groups": 2)");
+  }
+  f.op("channel_shuffle", "\"x\"", "plain", R"("groups": 4)");
+  check_network("shuffling", f.output("s3").output("s1").output("plain"), {input});
+}
+
 // Constants that broadcast over channels, either way around.
 void channel_constants() {
   FwFile f;
@@ -305,6 +326,8 @@ int main() {
     residual_network(input);
   mobile_network();
   branching_network();
+  shuffling_network({1, 4, 21, 19});
+  shuffling_network({3, 4, 9, 14});
   channel_constants();
   token_network();
   leaving_and_entering();

@@ -396,6 +396,30 @@ def test_a_reversed_axis_is_something() -> None:
     assert ops(chain.fused(turned)) == ["slice"]
 
 
+def shuffled(chain: Chain, x: str, groups: int, permutation: Sequence[int] = (0, 2, 1, 3, 4)) -> str:
+    """The channels of PICTURE, as ShuffleNet writes it."""
+    cut = chain("reshape", x, shape=[0, groups, 4 // groups, 6, 5])
+    return chain("reshape", chain("transpose", cut, permutation=list(permutation)), shape=[0, 4, 6, 5])
+
+
+def test_channel_shuffle() -> None:
+    chain = Chain()
+    (only,) = chain.fused(shuffled(chain, "x", 2)).operations
+    assert (only.op, only.attributes) == ("channel_shuffle", {"groups": 2})
+
+
+@pytest.mark.parametrize("permutation", [(0, 1, 2, 4, 3), (1, 0, 2, 3, 4), (0, 2, 1, 4, 3)])
+def test_other_transpositions_are_no_shuffle(permutation: Sequence[int]) -> None:
+    chain = Chain()
+    assert "transpose" in ops(chain.fused(shuffled(chain, "x", 2, permutation)))
+
+
+def test_a_shuffle_whose_parts_are_read_stays() -> None:
+    chain = Chain()
+    made = shuffled(chain, "x", 2)
+    assert ops(chain.fused(made, "transpose1")) == ["reshape", "transpose", "reshape"]
+
+
 def test_what_nothing_reads_goes_with_its_constants() -> None:
     chain = Chain()
     chain.conv("x")

@@ -119,6 +119,7 @@ CASES: list[Any] = [
     single("transpose", P, permutation=[0, 2, 3, 1]),
     single("depth_to_space", (2, 8, 3, 5), block=2, mode="DCR"),
     single("depth_to_space", (2, 8, 3, 5), block=2, mode="CRD"),
+    single("channel_shuffle", P, groups=3),
     single("reduce_mean", P, axes=[1, 3], keep=False),
     single("softmax", P, axis=1),
     single("arg_max", P, axis=1, keep=False),

@@ -103,8 +103,10 @@ inline void lane_affine(const LaneAffine& op, Part part) noexcept {
 inline void lane_copy(const LaneCopy& op, Part part) noexcept {
   LaneShape copied = *op.out.shape;
   copied.channels = op.channels;
+  const int size = op.channels / op.groups;
   for_each_plane(copied, part, [&](Plane plane) noexcept {
-    const Plane from{plane.image, plane.channel + op.in_first}, to{plane.image, plane.channel + op.out_first};
+    const Plane from{plane.image, plane.channel + op.in_first};
+    const Plane to{plane.image, op.out_first + plane.channel % size * op.groups + plane.channel / size};
     PlaneRows rows = plane_rows(op.out, op.in, op.in, to);
     rows.in[0] = rows.in[1] = op.in.data + first_pixel(*op.in.shape, from);
     compute_plane(rows, Activation{}, [](Vec x, Vec) noexcept { return x; });

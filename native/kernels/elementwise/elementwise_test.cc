@@ -230,14 +230,16 @@ void lane_copy(const Kernels& kernels) {
     from = with_halo(random, from);
     const int channels = between(random, 1, from.channels), in_first = between(random, 0, from.channels - channels),
               out_first = between(random, 0, 3);
+    const int groups = channels % 2 == 0 && round % 2 == 0 ? 2 : channels % 3 == 0 ? 3 : 1;
     to.channels = out_first + channels + between(random, 0, 2);
     const Floats in = test::random_floats(random, test::size_of(from));
     Floats out(test::size_of(to), 7.0f);
-    test::run(kernels.lane_copy, {{in.data(), &from}, in_first, {out.data(), &to}, out_first, channels},
+    test::run(kernels.lane_copy, {{in.data(), &from}, in_first, {out.data(), &to}, out_first, channels, groups},
               between(random, 1, 3));
     check_pixels(to, out, [&](int n, int c, int y, int x) {
       const bool copied = c >= out_first && c < out_first + channels;
-      return copied ? at(from, in, n, c - out_first + in_first, y, x) : 7.0f;
+      const int i = c - out_first, shuffled = i % groups * (channels / groups) + i / groups;
+      return copied ? at(from, in, n, shuffled + in_first, y, x) : 7.0f;
     });
     check_halo_is_untouched(to, out, 7.0f);
   }

@@ -10,6 +10,7 @@ from featherweight.runtime.fusion import (
     pools,
     residual,
     shapes,
+    shuffle,
 )
 from featherweight.runtime.fusion.fuse import fuse
 from featherweight.runtime.fusion.rewrite import rewrites, sweep
@@ -26,5 +27,6 @@ __all__ = [
     "residual",
     "rewrites",
     "shapes",
+    "shuffle",
     "sweep",
 ]

@@ -16,6 +16,7 @@ ORDER = (
     "affine before convolution",
     "constant before linear",
     "pad into window",
+    "channel shuffle",
     "shape after shape",
     "function before shape",
     "sum before shape",

@@ -158,3 +158,12 @@ def depth_to_space(call: Call) -> Shape:
     if isinstance(c, int) and c % block**2:
         raise call.refuse(f"channels that are a multiple of {block**2}")
     return (n, c // block**2, h * block, w * block)
+
+
+@define("channel_shuffle", attributes={"groups": Attribute(Whole(1))})
+def channel_shuffle(call: Call) -> Shape:
+    """(N, C, ...), with channels that the groups divide."""
+    shape, groups = call.rank(2, least=True), call.attributes["groups"]
+    if isinstance(shape[1], int) and shape[1] % groups:
+        raise call.refuse(f"channels that are a multiple of {groups}")
+    return shape

@@ -118,3 +118,11 @@ def depth_to_space(run: Run) -> Array:
     else:
         x = x.reshape(n, c // block**2, block, block, h, w).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(n, c // block**2, h * block, w * block)
+
+
+@kernels.register("channel_shuffle")
+def channel_shuffle(run: Run) -> Array:
+    """The first channels of all groups, then the second ones: (groups, channels of a group) transposed."""
+    x, groups = run.inputs[0], run.attributes["groups"]
+    n, c, *sizes = x.shape
+    return x.reshape(n, groups, c // groups, *sizes).swapaxes(1, 2).reshape(x.shape)
