@@ -12,7 +12,7 @@ import numpy
 import torch
 import zstandard
 
-from featherweight import artifact
+from featherweight.artifact import gap
 
 
 def machine() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 1),
         "threads": 1,
-        "native": artifact.gap.is_native(),
+        "native": gap.is_native(),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
