@@ -50,7 +50,7 @@ assert featherweight.__file__.startswith(sys.prefix), featherweight.__file__
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel: one for all processes that tests are spread over, since they would build in the same folder."""
+    """The wheel: one for all processes that tests are spread over, which would build in the same folder."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
     folder.mkdir(exist_ok=True)
