@@ -1,6 +1,6 @@
 """What a processor can do at most in fp32: independent multiply-adds in registers, on all threads at once.
 
-The loop is that of the benchmark of kernels, ``native/kernels/bench/peak.h``; a compiler of C++ must be there.
+The loop is that of the benchmark of kernels, ``native/kernels/bench/peak.h``; needs a C++ compiler.
 """
 
 from __future__ import annotations
