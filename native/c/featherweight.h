@@ -3,8 +3,9 @@
  *   fw_network* network = NULL;
  *   if (fw_open_path("model.fw", 0, NULL, &network) != FW_OK) { puts(fw_error(network)); fw_close(network); return 1; }
  *
- * A network is used by one thread at a time; calls from several wait for each other. Arrays are in C order. Nothing
- * here throws, and nothing writes to standard output.
+ * A network runs one call at a time: calls from several threads wait for each other. Threads that are to run at the
+ * same time take a clone each (fw_clone). Arrays are in C order. Nothing here throws, and nothing writes to standard
+ * output.
  */
 #ifndef FEATHERWEIGHT_H
 #define FEATHERWEIGHT_H
@@ -61,9 +62,13 @@ typedef struct fw_network fw_network;
  * tell why; close it in any case. */
 FW_API fw_status fw_open_path(const char* path, int32_t threads, const char* isa, fw_network** network);
 FW_API fw_status fw_open_memory(const void* bytes, size_t size, int32_t threads, const char* isa, fw_network** network);
-FW_API void fw_close(fw_network* network); /* NULL is fine */
+/* Another user of a network: with memory and threads of its own, so that both run at the same time, and with the same
+ * instruction set; the file's bytes and the packed weights are shared. `threads`: 0 is as many as `network` has.
+ * *clone is set as fw_open_path sets *network; close each, in any order. Others may run `network` meanwhile. */
+FW_API fw_status fw_clone(const fw_network* network, int32_t threads, fw_network** clone);
+FW_API void fw_close(fw_network* network); /* NULL is fine; no other thread uses it any more */
 
-/* Of the call before, on this network; "" where it went well. Lives until the next call. */
+/* Of the last call on this network; "" where it went well. Lives until this thread calls fw_error again. */
 FW_API const char* fw_error(const fw_network* network);
 
 FW_API int32_t fw_input_count(const fw_network* network);
@@ -74,7 +79,9 @@ FW_API fw_status fw_output(fw_network* network, int32_t index, fw_value* value);
 /* The shapes of all outputs for inputs of these shapes; plans memory and packs weights, the first time. */
 FW_API fw_status fw_prepare(fw_network* network, const fw_shape* input_shapes, fw_shape* output_shapes);
 
-/* Runs the network: an array for each input, of these shapes, and one for each output, as large as fw_prepare says. */
+/* Runs the network: an array for each input, of these shapes, and one for each output, as large as fw_prepare says; an
+ * output overlaps no other array. Nothing is allocated for shapes that were prepared, or run before, and are among the
+ * 8 last. */
 FW_API fw_status fw_run(fw_network* network, const fw_shape* input_shapes, const void* const* inputs, void* const* outputs);
 
 #ifdef __cplusplus

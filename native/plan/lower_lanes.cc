@@ -152,7 +152,8 @@ class LaneLowering {
 
   template <class Packed>
   Status conv_step(void (*kernel)(const Convolution<Packed>&, Part) noexcept, ConvKernel is,
-                   std::shared_ptr<const Packed> packed, const LaneMap& in, const LaneMap* residual, const LaneMap& out) {
+                   std::shared_ptr<const Packed> packed, const LaneMap& in, const LaneMap* residual,
+                   const LaneMap& out) {
     const double positions = double{1} * out.shape->tile_n * out.shape->tile_h * out.shape->tile_w;
     auto& step = b_.add(kernel, is.name, positions * static_cast<double>(is.weights) * is.fma);
     const Shape& shape = b_.shape(o_.output);

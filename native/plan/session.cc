@@ -43,11 +43,6 @@ Result<const Kernels*> kernels_for(std::string name) {
                                         " is unknown, or not supported here; there are: " + isa_names());
 }
 
-Status lost() {
-  return {Code::kUnsupported,
-          "this process was forked while another thread used the session; open the file anew, or fork earlier"};
-}
-
 // Bytes that a caller gave.
 struct Range {
   const std::uint8_t* begin;
@@ -58,7 +53,8 @@ struct Range {
         size(static_cast<std::size_t>(count(type.shape)) * info_of(type.dtype).bytes) {}
   bool overlaps(const Range& other) const noexcept {
     const std::less<const std::uint8_t*> before;
-    return size != 0 && other.size != 0 && before(begin, other.begin + other.size) && before(other.begin, begin + size);
+    const bool empty = size == 0 || other.size == 0;
+    return !empty && before(begin, other.begin + other.size) && before(other.begin, begin + size);
   }
 };
 
@@ -123,6 +119,11 @@ Result<std::shared_ptr<const Model>> open_owned(std::shared_ptr<Buffer> bytes) {
 }
 
 }  // namespace
+
+Status lost_to_fork() {
+  return {Code::kUnsupported,
+          "the process was forked while another thread used this network; open it anew, or fork before"};
+}
 
 Result<std::shared_ptr<const Model>> Model::open(Bytes bytes, std::shared_ptr<const void> owner) noexcept {
   return guarded<Result<std::shared_ptr<const Model>>>([&]() -> Result<std::shared_ptr<const Model>> {
@@ -200,7 +201,7 @@ Result<Plan*> Context::plan_for(const std::vector<Shape>& inputs) {
 Result<std::vector<ValueType>> Context::prepare(const std::vector<Shape>& inputs) noexcept {
   return guarded<Result<std::vector<ValueType>>>([&]() -> Result<std::vector<ValueType>> {
     const ForkLock lock(mutex_);
-    if (!lock.owned()) return lost();
+    if (!lock.owned()) return lost_to_fork();
     FW_ASSIGN(plan, plan_for(inputs));
     return plan->outputs;
   });
@@ -209,7 +210,7 @@ Result<std::vector<ValueType>> Context::prepare(const std::vector<Shape>& inputs
 Result<std::int64_t> Context::arena_bytes(const std::vector<Shape>& inputs) noexcept {
   return guarded<Result<std::int64_t>>([&]() -> Result<std::int64_t> {
     const ForkLock lock(mutex_);
-    if (!lock.owned()) return lost();
+    if (!lock.owned()) return lost_to_fork();
     FW_ASSIGN(plan, plan_for(inputs));
     return plan->arena_bytes;
   });
@@ -219,7 +220,7 @@ Status Context::run(const std::vector<Shape>& shapes, const std::vector<const vo
                     const std::vector<void*>& outputs) noexcept {
   return guarded<Status>([&]() -> Status {
     const ForkLock lock(mutex_);
-    if (!lock.owned()) return lost();
+    if (!lock.owned()) return lost_to_fork();
     FW_ASSIGN(plan, plan_for(shapes));
     if (inputs.size() != plan->inputs.size() || outputs.size() != plan->outputs.size())
       return {Code::kArgument, "expected " + std::to_string(plan->inputs.size()) + " input arrays and " +
@@ -261,7 +262,7 @@ Result<std::vector<ProfileRow>> Context::profile(const std::vector<Shape>& shape
                                                  const std::vector<const void*>& inputs, int repeats) noexcept {
   return guarded<Result<std::vector<ProfileRow>>>([&]() -> Result<std::vector<ProfileRow>> {
     const ForkLock lock(mutex_);
-    if (!lock.owned()) return lost();
+    if (!lock.owned()) return lost_to_fork();
     FW_ASSIGN(plan, plan_for(shapes));
     if (repeats < 1 || inputs.size() != plan->inputs.size())
       return Status(Code::kArgument, "profile takes an array for each input, and one repeat at least");

@@ -38,6 +38,9 @@ class Model {
   mutable PackedCache packed_;
 };
 
+// What callers are told whose lock was lost to a fork.
+Status lost_to_fork();
+
 struct ContextOptions {
   int threads = 1;
   std::string isa;  // empty: the environment's FEATHERWEIGHT_ISA, or else the best that this processor runs
@@ -51,8 +54,8 @@ struct ProfileRow {
   int threads = 1;
 };
 
-// One call at a time: calls from several threads wait for each other. In a forked child a context works as before; but
-// one that another thread was using at the fork refuses.
+// One call at a time: calls from several threads wait for each other. In a forked child a context works as before; one
+// that another thread was using at the fork refuses there.
 class Context {
  public:
   static Result<std::unique_ptr<Context>> create(std::shared_ptr<const Model> model,
@@ -63,13 +66,14 @@ class Context {
   Result<std::unique_ptr<Context>> clone(int threads) const noexcept;
 
   const Model& model() const noexcept { return *model_; }
+  const std::shared_ptr<const Model>& shared_model() const noexcept { return model_; }
   const char* isa() const noexcept { return options_.kernels->name; }
   int threads() const noexcept { return pool_.threads(); }
 
   // Dtypes and shapes of the outputs for inputs of these shapes; plans, the first time.
   Result<std::vector<ValueType>> prepare(const std::vector<Shape>& inputs) noexcept;
-  // Arrays of those shapes, and of the sizes that prepare told; outputs overlap neither inputs nor each other. A set of
-  // shapes that was seen before is run without allocating anything.
+  // Arrays of those shapes, and of the sizes that prepare told; outputs overlap neither inputs nor each other. Nothing
+  // is allocated for shapes that have a plan.
   Status run(const std::vector<Shape>& shapes, const std::vector<const void*>& inputs,
              const std::vector<void*>& outputs) noexcept;
   // Of `repeats` runs, one row a step.

@@ -1,8 +1,10 @@
 // The C interface: what it gives for a small network, and that no wrong argument does harm.
 #include "c/featherweight.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "check.h"
 #include "fw_file.h"
@@ -64,6 +66,60 @@ void errors_are_told() {
   fw_close(nullptr);
 }
 
+// A clone runs after the first was closed, and tells its own errors.
+void a_clone_is_another_user() {
+  const auto bytes = file();
+  fw_network *network = nullptr, *clone = nullptr, *none = nullptr;
+  CHECK(fw_open_memory(bytes.data(), bytes.size(), 2, nullptr, &network) == FW_OK);
+  CHECK(fw_clone(network, 0, &clone) == FW_OK && clone != network);
+  CHECK(fw_clone(network, -1, &none) == FW_ARGUMENT && std::strstr(fw_error(none), "threads") != nullptr);
+  CHECK(*fw_error(network) == '\0');
+  fw_network* of_none = nullptr;
+  CHECK(fw_clone(none, 1, &of_none) == FW_ARGUMENT && fw_clone(network, 1, nullptr) == FW_ARGUMENT);
+  fw_close(of_none);
+  fw_close(none);
+  CHECK(fw_clone(nullptr, 1, &none) == FW_ARGUMENT && std::strstr(fw_error(none), "network") != nullptr);
+  fw_close(none);
+  fw_close(network);
+  const float x[2] = {1, 1};
+  float y[3];
+  std::int64_t best[1];
+  const fw_shape one = {2, {1, 2}};
+  const void* inputs[] = {x};
+  void* outputs[] = {y, best};
+  CHECK(fw_run(clone, &one, inputs, outputs) == FW_OK && y[1] == 7.0f && best[0] == 1);
+  outputs[1] = y;
+  CHECK(fw_run(clone, &one, inputs, outputs) == FW_ARGUMENT && std::strstr(fw_error(clone), "overlaps") != nullptr);
+  fw_close(clone);
+}
+
+// Several threads with one network: each reads an error of its own, whole.
+void threads_share_a_network() {
+  const auto bytes = file();
+  fw_network* network = nullptr;
+  CHECK(fw_open_memory(bytes.data(), bytes.size(), 2, nullptr, &network) == FW_OK);
+  std::atomic<int> wrong{0};
+  const auto work = [&](float sign) {
+    const float x[4] = {sign, sign, -1, 1};
+    for (int i = 0; i < 200; ++i) {
+      float y[6];
+      std::int64_t best[2];
+      const void* inputs[] = {x};
+      void* outputs[] = {y, best};
+      wrong += fw_run(network, &kTwo, inputs, outputs) != FW_OK || y[1] != (sign > 0 ? 7.0f : 0.0f);
+      const fw_shape unknown = {2, {2, sign > 0 ? 3 : 4}};
+      fw_shape out[2];
+      wrong += fw_prepare(network, &unknown, out) != FW_SHAPE;
+      wrong += std::strlen(fw_error(network)) > 500;
+    }
+  };
+  std::thread other(work, -1.0f);
+  work(1.0f);
+  other.join();
+  CHECK(wrong == 0);
+  fw_close(network);
+}
+
 void wrong_arguments_do_no_harm() {
   const auto bytes = file();
   fw_network* network = nullptr;
@@ -88,6 +144,8 @@ void wrong_arguments_do_no_harm() {
 int main() {
   a_network_runs();
   errors_are_told();
+  a_clone_is_another_user();
+  threads_share_a_network();
   wrong_arguments_do_no_harm();
   return featherweight::test::finish();
 }

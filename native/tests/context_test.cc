@@ -2,12 +2,22 @@
 // that nothing is allocated while running.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 
 #include "check.h"
 #include "fw_file.h"
 #include "plan/session.h"
+
+// ThreadSanitizer forbids threads in children.
+#if (defined(__unix__) || defined(__APPLE__)) && !defined(__SANITIZE_THREAD__)
+#define FW_CAN_FORK 1
+#include <sys/wait.h>
+#include <unistd.h>
+#else
+#define FW_CAN_FORK 0
+#endif
 
 using namespace featherweight;
 using test::FwFile;
@@ -94,7 +104,8 @@ class User {
 void contexts_run_at_the_same_time() {
   const auto model = packed_network();
   std::vector<User> users;
-  for (const Shape& shape : {Shape{1, 3, 32, 32}, Shape{2, 3, 17, 23}, Shape{5, 3, 9, 9}}) users.emplace_back(model, shape);
+  for (const Shape& shape : {Shape{1, 3, 32, 32}, Shape{2, 3, 17, 23}, Shape{5, 3, 9, 9}})
+    users.emplace_back(model, shape);
   auto first = Context::create(model, {2, "", false, false}).value();
   std::vector<std::thread> threads;
   std::atomic<int> wrong{0};
@@ -158,6 +169,68 @@ void arrays_that_overlap_are_refused() {
   CHECK(code(4, 7) == Code::kArgument && code(8, 4) == Code::kOk);
 }
 
+#if FW_CAN_FORK
+
+// What the body gives in a forked child; 99 where it does not come back within seconds.
+template <class Body>
+int in_a_child(Body body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    _exit(body());
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+// A child runs what its parent opened, planned or not, with threads of its own; and so does the child's child.
+void forked_children_run() {
+  const auto model = packed_network();
+  const User seen(model, {1, 3, 32, 32}), unseen(model, {2, 3, 20, 20});
+  auto context = Context::create(model, {3, "", false, false}).value();
+  CHECK(seen.differing(*context, 3) == 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));  // the threads sleep: the state that hangs most easily
+  const auto work = [&] {
+    auto clone = context->clone(2);
+    return seen.differing(*context, 20) + unseen.differing(*context, 20) + unseen.differing(*clone.value(), 20);
+  };
+  CHECK(in_a_child([&] {
+          const int wrong = work(), below = in_a_child(work);
+          context.reset();  // ends the child's threads, not its parent's
+          return wrong + below + test::failures;
+        }) == 0);
+  CHECK(seen.differing(*context, 3) == 0);
+}
+
+// Forked while another thread runs it, it works or refuses; it never hangs.
+void children_do_not_wait_for_threads_that_are_not_there() {
+  const auto model = packed_network();
+  const Shape shape{1, 3, 96, 96};
+  const User user(model, shape);
+  auto context = Context::create(model, {2, "", false, false}).value();
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) CHECK(user.differing(*context, 1) == 0);
+  });
+  int refused = 0;
+  for (int round = 0; round < 1000 && (round < 20 || refused == 0); ++round) {
+    const int got = in_a_child([&] {
+      const Status status = context->prepare({shape}).status();
+      if (status.ok()) return user.differing(*context, 3);
+      return status.code() == Code::kUnsupported ? 50 : 1;
+    });
+    CHECK(got == 0 || got == 50);
+    refused += got == 50;
+    std::this_thread::sleep_for(std::chrono::microseconds(137 * (round % 20)));
+  }
+  stop = true;
+  other.join();
+  CHECK(refused > 0);  // it was running at some forks
+}
+
+#endif
+
 }  // namespace
 
 int main() {
@@ -165,5 +238,9 @@ int main() {
   a_clone_outlives_the_first();
   packed_weights_are_shared();
   arrays_that_overlap_are_refused();
+#if FW_CAN_FORK
+  forked_children_run();
+  children_do_not_wait_for_threads_that_are_not_there();
+#endif
   return test::finish();
 }

@@ -1,6 +1,8 @@
 #include "base/thread_pool.h"
 
+#include <atomic>
 #include <chrono>
+#include <ctime>
 #include <thread>
 #include <vector>
 
@@ -46,11 +48,49 @@ void pools_come_and_go() {
   }
 }
 
+// Many more threads than processors: the caller waits for parts that others claimed, never for others to come.
+void more_threads_than_processors() {
+  ThreadPool pool(64);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<int> done(64);
+    pool.run(64, [&](int index) { ++done[static_cast<std::size_t>(index)]; });
+    CHECK(done == std::vector<int>(64, 1));
+  }
+}
+
+// Pools of several threads of the program, at the same time.
+void pools_side_by_side() {
+  std::vector<std::thread> users;
+  std::atomic<int> parts{0};
+  for (int user = 0; user < 3; ++user)
+    users.emplace_back([&] {
+      ThreadPool pool(3);
+      for (int round = 0; round < 300; ++round) pool.run(5, [&](int) { ++parts; });
+    });
+  for (std::thread& user : users) user.join();
+  CHECK(parts == 3 * 300 * 5);
+}
+
+// Milliseconds of processors that this process has used.
+double used() { return 1e3 * static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+void idle_threads_cost_nothing() {
+  ThreadPool pool(4);
+  pool.run(4, [](int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // they go to sleep
+  const double before = used();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  CHECK(used() - before < 20.0);
+}
+
 }  // namespace
 
 int main() {
   every_index_is_done_once();
   sleepers_wake();
   pools_come_and_go();
+  more_threads_than_processors();
+  pools_side_by_side();
+  idle_threads_cost_nothing();
   return featherweight::test::finish();
 }
