@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -60,9 +61,14 @@ def _is_joined() -> bool:
 
 
 def _leave() -> None:
-    """Leave the group of processes that fit joined: threads of gloo that outlive Python abort the process."""
+    """Leave the group of processes that fit joined.
+
+    Threads of gloo that still hold a tensor when Python ends abort the process (pytorch/pytorch#179291). They
+    are joined when nothing refers to the group any more, and what does (DDP) lies in cycles.
+    """
     if _is_joined():
         dist.destroy_process_group()
+    gc.collect()
 
 
 def unsynced(accelerator: Accelerator, model: nn.Module, apart: bool) -> AbstractContextManager[Any]:
