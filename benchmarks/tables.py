@@ -1,4 +1,7 @@
-"""The committed records as Markdown tables, for the documentation: ``python -m benchmarks.tables NAME``."""
+"""The committed records as Markdown tables, for the documentation: ``python -m benchmarks.tables NAME``.
+
+With ``--picture`` the SVG of that name.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from benchmarks._queue import is_of, records, spread
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
 from benchmarks.methods.runs import MAIN, METHODS, Run
+from benchmarks.runtime import tables as runtime
 from benchmarks.structured import accuracy as structured
 from benchmarks.structured import coverage
 
@@ -110,30 +114,6 @@ def _machine(stored: dict[str, Any]) -> str:
     )
 
 
-def runtime_speed() -> str:
-    """Return milliseconds of each network and engine; of records of one case the last counts."""
-    lines = (RESULTS / "runtime_speed.jsonl").read_text().splitlines()
-    cases: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for record in map(json.loads, lines):
-        cases[tuple(record[key] for key in ("network", "sparsity", "batch", "threads", "isa"))] = record
-    sides = ("featherweight", "onnxruntime", "openvino", "torch")
-    head = "| network | sparsity | batch | threads | " + " | ".join(f"{side}, ms" for side in sides)
-    rows = [f"{head} | faster of ONNX Runtime and OpenVINO over ours |", "|---" * 9 + "|"]
-    for record in cases.values():
-        ms = record["ms"]
-        cells = [f"{ms[s]['median']:.2f} ({ms[s]['low']:.2f} to {ms[s]['high']:.2f})" for s in sides]
-        ratio = (
-            min(ms[side]["median"] for side in ("onnxruntime", "openvino")) / ms["featherweight"]["median"]
-        )
-        about = (record["network"], f"{record['sparsity']:.0%}", record["batch"], record["threads"])
-        rows.append(f"| {' | '.join(map(str, (*about, *cells)))} | {ratio:.2f}x |")
-    last = list(cases.values())[-1]
-    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
-    return "\n".join(
-        [*rows, "", f"{last['machine']['cpu']}, fp32, {versions}, commit {last['machine']['commit']}."]
-    )
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy of fashion_cnn": lambda: accuracy("fashion_cnn"),
     "accuracy of fashion_resnet20": lambda: accuracy("fashion_resnet20"),
@@ -141,18 +121,29 @@ TABLES: dict[str, Callable[[], str]] = {
     "structured accuracy of fashion_cnn": lambda: structured_accuracy("fashion_cnn"),
     "structured speed": structured_speed,
     "structured cost": structured_cost,
-    "runtime speed": runtime_speed,
+    "runtime speed": runtime.speed,
+    "runtime scaling": runtime.scaling,
+    "runtime layers": runtime.layers,
+    "runtime cost": runtime.cost,
     "coverage": lambda: coverage.table(coverage.records()),
     "compact file": compact_file,
     "prune cost": prune_cost,
 }
 
+# SVG, drawn from the records.
+PICTURES: dict[str, Callable[[], str]] = {
+    "runtime speedup": runtime.speedup_picture,
+    "runtime layers": runtime.layers_picture,
+}
+
 
 def main() -> None:
-    """Print one table."""
+    """Print one table or picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    parser.add_argument("name", choices=list(TABLES))
-    print(TABLES[parser.parse_args().name]())
+    parser.add_argument("name", choices=list(dict.fromkeys([*TABLES, *PICTURES])))
+    parser.add_argument("--picture", action="store_true", help="the picture of that name, as SVG")
+    args = parser.parse_args()
+    print((PICTURES if args.picture else TABLES)[args.name]())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""mkdocs hook: fills in tables, so that none can go stale.
+"""mkdocs hook: fills in tables and pictures, so that none can go stale.
 
-`<!-- table: NAME -->` becomes the table of a registry, `<!-- record: NAME -->` that of a benchmark's record.
+`<!-- table: NAME -->` becomes the table of a registry, `<!-- record: NAME -->` that of a benchmark's record,
+and `<!-- picture: NAME -->` a picture of one.
 """
 
 from __future__ import annotations
@@ -27,19 +28,37 @@ REGISTRIES = {
 }
 MARK = re.compile(r"<!-- table: (.+?) -->")
 RECORD = re.compile(r"<!-- record: (.+?) -->")
+PICTURE = re.compile(r"<!-- picture: (.+?) -->")
+# Colours of pictures that follow the page's light or dark scheme: ink, faint lines, ground.
+SCHEME = {"#1f2430": "currentColor", "#d3d7de": "#80808059", "#fdfdfe": "var(--md-default-bg-color)"}
 ROOT = Path(__file__).parents[1]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the tables of one page; called by mkdocs."""
-    return RECORD.sub(lambda mark: record(mark[1]), MARK.sub(lambda mark: table(mark[1]), markdown))
+    """Fill in the tables and pictures of one page; called by mkdocs."""
+    for mark, fill in ((MARK, table), (RECORD, record), (PICTURE, picture)):
+        markdown = mark.sub(lambda found, fill=fill: fill(found[1]), markdown)
+    return markdown
 
 
 def record(name: str) -> str:
     """Return the record of a benchmark as a Markdown table."""
+    return benchmark_tables().TABLES[name]()
+
+
+def picture(name: str) -> str:
+    """Return the picture of a benchmark's record as SVG, in the colours of the page."""
+    svg = benchmark_tables().PICTURES[name]()
+    for colour, variable in SCHEME.items():
+        svg = svg.replace(colour, variable)
+    return f"<figure>{svg}</figure>" if svg.startswith("<svg") else svg
+
+
+def benchmark_tables() -> Any:
+    """Return the module of tables of benchmarks, which are not installed."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    return importlib.import_module("benchmarks.tables").TABLES[name]()
+    return importlib.import_module("benchmarks.tables")
 
 
 def table(name: str) -> str:

@@ -93,6 +93,21 @@ def test_every_record_is_on_the_page_of_figures(hook: ModuleType) -> None:
     assert set(hook.RECORD.findall(text)) == set(tables)
 
 
+def test_every_picture_of_a_record_is_on_the_page_of_figures(hook: ModuleType) -> None:
+    text = (ROOT / "docs" / "reference" / "figures.md").read_text()
+    hook.record("compact file")
+    pictures = importlib.import_module("benchmarks.tables").PICTURES
+    assert set(hook.PICTURE.findall(text)) == set(pictures)
+
+
+def test_a_picture_follows_the_scheme_of_the_page(hook: ModuleType) -> None:
+    page = hook.on_page_markdown("# Page\n\n<!-- picture: runtime speedup -->\n")
+    assert "<figure" in page
+    assert "mobilenet_v2</text>" in page
+    assert "currentColor" in page
+    assert "#1f2430" not in page
+
+
 def test_the_figures_of_the_readme_are_those_of_the_records(hook: ModuleType) -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
     accuracy = hook.record("accuracy of fashion_cnn").splitlines()
@@ -126,11 +141,12 @@ def test_the_figures_of_the_readme_are_those_of_the_records(hook: ModuleType) ->
     timm = next(line for line in hook.record("coverage").splitlines() if line.startswith("| timm"))
     passed, tried = timm.split("|")[2].split(" of ")
     assert f"{passed.strip()} of timm's {tried.strip()} families" in readme
-    ratios = {
-        (row[1].strip(), row[2].strip()): (row[5].split()[0], row[9].strip())
-        for row in (line.split("|") for line in hook.record("runtime speed").splitlines() if "%" in line)
-        if row[4].strip() == "1"  # thread
+    tables = importlib.import_module("benchmarks.runtime.tables")
+    speeds = {
+        record["network"]: record
+        for record in tables.latest(tables.records(tables.SPEED))
+        if (record["sparsity"], record["batch"], record["threads"], record["isa"]) == (0.9, 1, 1, "best")
     }
-    assert f"{float(ratios['resnet50', '90%'][0]):.1f} ms against" in readme
+    assert f"{speeds['resnet50']['ms']['featherweight']['median']:.1f} ms against" in readme
     for network, title in (("resnet50", ""), ("vgg16_bn", "VGG-16-BN "), ("mobilenet_v2", "MobileNetV2 ")):
-        assert f"{title}{ratios[network, '90%'][1]}" in readme
+        assert f"{title}{tables.ratio(speeds[network]):.2f}x" in readme
