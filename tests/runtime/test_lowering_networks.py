@@ -116,6 +116,20 @@ def test_batch_norm_is_folded(nets: SimpleNamespace) -> None:
     assert [operation.op for operation in graph.operations] == ["conv"]
 
 
+def test_windows_that_begin_in_the_padding_leave_no_trace(nets: SimpleNamespace) -> None:
+    """ONNX's own inference of shapes counts one window too many here; nothing may be folded by it."""
+    pooled = node(
+        "MaxPool", ["x"], ["p"], ceil_mode=1, kernel_shape=[2, 2], pads=[1, 1, 1, 1], strides=[1, 3]
+    )
+    nodes = [pooled, node("Flatten", ["p"], ["f"]), node("Gemm", ["f", "w"], ["y"])]
+    weight = np.random.default_rng(0).standard_normal((70, 3)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((2, 1, 9, 19)).astype(np.float32)
+    (windows,) = nets.by_onnxruntime(nets.model([pooled], {"x": ("n", 1, 9, 19)}, ["p"]), {"x": x})
+    graph = lower(nets.model(nodes, {"x": ("n", 1, 9, 19)}, ["y"], {"w": weight}))
+    got = reference.run(graph, {"x": x})["y"]
+    np.testing.assert_allclose(got, windows.reshape(2, 70) @ weight, rtol=1e-4, atol=1e-5)
+
+
 def test_everything_unsupported_is_listed_at_once(nets: SimpleNamespace) -> None:
     nodes = [
         node("Relu", ["x"], ["a"]),
