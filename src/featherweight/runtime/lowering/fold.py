@@ -24,6 +24,7 @@ def fold(model: Any) -> Any:
         OnnxError: the optimizer fails on it, or its opset is from before 2017.
     """
     try:
+        import onnx_ir
         import onnxscript.optimizer
         import onnxscript.rewriter
     except ModuleNotFoundError as error:
@@ -31,11 +32,19 @@ def fold(model: Any) -> Any:
     model = _of_opset(model)
     with _quiet():
         try:
-            # ONNX infers wrong shapes of pools that round up, and they would be folded.
-            folded = onnxscript.optimizer.optimize(model, onnx_shape_inference=False)
-            return onnxscript.rewriter.rewrite(folded)
+            folded = onnx_ir.from_proto(model)
+            _forget_shapes(folded)
+            onnxscript.optimizer.optimize(folded, onnx_shape_inference=False)
+            return onnx_ir.to_proto(onnxscript.rewriter.rewrite(folded))
         except Exception as error:
             raise OnnxError(f"onnxscript cannot optimize this network: {error}") from error
+
+
+def _forget_shapes(model: Any) -> None:
+    """Drop what ONNX or an exporter inferred: of pools that round up it may be wrong, and would be folded."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.shape = None
 
 
 def _of_opset(model: Any) -> Any:
