@@ -33,6 +33,26 @@ struct GapClaim {
   std::uint64_t nonzeros;
 };
 
+// Walks the stream once; emit(i, position) is called for value i, with i < nonzeros and position < elements
+// already checked.
+template <class Emit>
+GapStatus gap_walk(GapStream stream, GapClaim claim, Emit emit) noexcept {
+  constexpr std::uint8_t kEscape = 255;
+  std::uint64_t next = 0;  // the first position not yet passed; never above elements
+  std::uint64_t found = 0;
+  for (std::size_t i = 0; i < stream.size; ++i) {
+    const std::uint8_t gap = stream.bytes[i];
+    if (gap >= claim.elements - next) return GapStatus::kOutOfRange;  // also when nothing is left
+    next += gap;
+    if (gap == kEscape) continue;
+    if (found == claim.nonzeros) return GapStatus::kTooManyValues;
+    emit(found++, next++);
+  }
+  if (found != claim.nonzeros) return GapStatus::kTooFewValues;
+  if (stream.size != 0 && stream.bytes[stream.size - 1] == kEscape) return GapStatus::kOpenEscape;
+  return GapStatus::kOk;
+}
+
 // Writes the positions to out[0 .. nonzeros). On any status but kOk the contents of out are unspecified;
 // nothing is ever written beyond out[nonzeros - 1].
 GapStatus gap_positions(GapStream stream, GapClaim claim, std::int64_t* out) noexcept;

@@ -1,5 +1,6 @@
 #include "plan/constants.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -8,6 +9,9 @@
 
 namespace featherweight {
 namespace {
+
+// As featherweight.runtime.fwfile.
+constexpr std::uint64_t kLeastLimit = std::uint64_t{256} << 20, kMostRatio = 1024;
 
 Result<const FileTensor*> tensor_named(const File& file, const std::string& name, Dtype dtype,
                                        const char* expected) {
@@ -73,35 +77,38 @@ Status Constant::bind_sparse(const FileTensor& values, const FileTensor& gaps) {
   if (nonzeros_ > elements_ || static_cast<std::uint64_t>(nonzeros_) > gaps_.size)
     return {Code::kFile, std::to_string(nonzeros_) + " values, for " + std::to_string(elements_) +
                              " elements and " + std::to_string(gaps_.size) + " gaps"};
-  std::vector<std::int64_t> out(static_cast<std::size_t>(nonzeros_));
   const GapClaim claim{static_cast<std::uint64_t>(elements_), static_cast<std::uint64_t>(nonzeros_)};
-  const GapStatus status = gap_positions({gaps_.data, gaps_.size}, claim, out.data());
+  const GapStatus status = gap_walk({gaps_.data, gaps_.size}, claim, [](std::uint64_t, std::uint64_t) {});
   if (status != GapStatus::kOk) return {Code::kFile, std::string("its gaps are not valid: ") + text_of(status)};
   return {};
 }
 
-std::vector<std::int64_t> Constant::positions() const {
-  std::vector<std::int64_t> out;
-  out.reserve(static_cast<std::size_t>(nonzeros_));
+template <class Visit>
+void Constant::each_nonzero(Visit visit) const {
   if (storage_ == Storage::kSparse) {
-    out.resize(static_cast<std::size_t>(nonzeros_));
     const GapClaim claim{static_cast<std::uint64_t>(elements_), static_cast<std::uint64_t>(nonzeros_)};
-    (void)gap_positions({gaps_.data, gaps_.size}, claim, out.data());  // bind_sparse saw that it is well formed
-    return out;
+    (void)gap_walk({gaps_.data, gaps_.size}, claim, [&](std::uint64_t index, std::uint64_t position) {
+      visit(static_cast<std::size_t>(index), static_cast<std::int64_t>(position));
+    });  // bind_sparse saw that it is well formed
+    return;
   }
+  std::size_t index = 0;
   for (std::int64_t i = 0; i < elements_; ++i)
-    if (float_at(values_, static_cast<std::size_t>(i)) != 0.0f) out.push_back(i);
-  return out;
+    if (float_at(values_, static_cast<std::size_t>(i)) != 0.0f) visit(index++, i);
+}
+
+// Null where they are not aligned.
+const float* Constant::floats_in_file() const noexcept {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(values_.data) % alignof(float) == 0;
+  return aligned ? reinterpret_cast<const float*>(values_.data) : nullptr;
 }
 
 AlignedVector<float> Constant::dense() const {
   AlignedVector<float> out(static_cast<std::size_t>(elements_));
-  if (storage_ == Storage::kDense) {
-    if (elements_ != 0) std::memcpy(out.data(), values_.data, out.size() * sizeof(float));
-    return out;
-  }
-  const std::vector<std::int64_t> where = positions();
-  for (std::size_t i = 0; i < where.size(); ++i) out[static_cast<std::size_t>(where[i])] = float_at(values_, i);
+  if (storage_ == Storage::kSparse)
+    each_nonzero([&](std::size_t i, std::int64_t at) { out[static_cast<std::size_t>(at)] = float_at(values_, i); });
+  else if (elements_ != 0)
+    std::memcpy(out.data(), values_.data, out.size() * sizeof(float));
   return out;
 }
 
@@ -109,10 +116,8 @@ DenseMatrix Constant::dense_matrix() const {
   DenseMatrix out;
   out.rows = static_cast<int>(shape_[0]);
   out.width = static_cast<int>(elements_ / shape_[0]);
-  if (storage_ == Storage::kDense && reinterpret_cast<std::uintptr_t>(values_.data) % alignof(float) == 0) {
-    out.values = reinterpret_cast<const float*>(values_.data);
-    return out;
-  }
+  if (storage_ == Storage::kDense) out.values = floats_in_file();
+  if (out.values != nullptr) return out;
   out.decoded = dense();
   out.values = out.decoded.data();
   return out;
@@ -120,19 +125,34 @@ DenseMatrix Constant::dense_matrix() const {
 
 SparseMatrix Constant::sparse_matrix() const {
   const std::int64_t width = elements_ / shape_[0];
-  const std::vector<std::int64_t> where = positions();
   SparseMatrix out;
   out.width = static_cast<int>(width);
-  out.values.reserve(where.size());
-  out.columns.reserve(where.size());
-  out.starts.assign(static_cast<std::size_t>(shape_[0]) + 1, 0);
-  for (std::size_t i = 0; i < where.size(); ++i) {
-    out.values.push_back(float_at(values_, storage_ == Storage::kSparse ? i : static_cast<std::size_t>(where[i])));
-    out.columns.push_back(static_cast<std::int32_t>(where[i] % width));
-    ++out.starts[static_cast<std::size_t>(where[i] / width) + 1];
-  }
-  for (std::size_t row = 1; row < out.starts.size(); ++row) out.starts[row] += out.starts[row - 1];
+  out.columns.resize(static_cast<std::size_t>(nonzeros_));
+  out.starts.assign(static_cast<std::size_t>(shape_[0]) + 1, nonzeros_);
+  std::int64_t row = 0;
+  out.starts[0] = 0;
+  each_nonzero([&](std::size_t index, std::int64_t position) {
+    for (; position >= (row + 1) * width; ++row)
+      out.starts[static_cast<std::size_t>(row) + 1] = static_cast<std::int64_t>(index);
+    out.columns[index] = static_cast<std::int32_t>(position - row * width);
+  });
+  if (storage_ == Storage::kSparse) out.values = floats_in_file();
+  if (out.values != nullptr) return out;
+  out.decoded.resize(static_cast<std::size_t>(nonzeros_));
+  each_nonzero([&](std::size_t i, std::int64_t at) {
+    out.decoded[i] = float_at(values_, storage_ == Storage::kSparse ? i : static_cast<std::size_t>(at));
+  });
+  out.values = out.decoded.data();
   return out;
+}
+
+// Zeros take no room in a file, but some kernels want them: a small file must not ask for all memory.
+Status check_total(const std::vector<Constant>& constants, const File& file) {
+  std::uint64_t total = 0;  // a few times 2^34 elements, as many as a header can name: no overflow
+  for (const Constant& constant : constants) total += sizeof(float) * static_cast<std::uint64_t>(constant.elements());
+  const std::uint64_t most = std::max<std::uint64_t>(kLeastLimit, kMostRatio * std::uint64_t{file.size});
+  if (total <= most) return {};
+  return {Code::kMemory, std::to_string(total) + " bytes of constants; the most is " + std::to_string(most)};
 }
 
 Result<std::vector<Constant>> bind_constants(const Graph& graph, const File& file) {
@@ -143,6 +163,7 @@ Result<std::vector<Constant>> bind_constants(const Graph& graph, const File& fil
     if (!constant.ok()) return constant.status().within("constant " + quoted(info.name));
     constants.push_back(std::move(constant).value());
   }
+  FW_TRY(check_total(constants, file));
   return constants;
 }
 

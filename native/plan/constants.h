@@ -16,20 +16,21 @@ namespace featherweight {
 
 // Nonzeros by rows, as kernels/operations.h has them.
 struct SparseMatrix {
-  AlignedVector<float> values;
+  AlignedVector<float> decoded;
+  const float* values = nullptr;  // decoded, or where they lie in the file
   std::vector<std::int32_t> columns;
   std::vector<std::int64_t> starts;
   int width = 0;
 
   SparseWeights view() const noexcept {
-    return {values.data(), columns.data(), starts.data(), static_cast<int>(starts.size()) - 1, width};
+    return {values, columns.data(), starts.data(), static_cast<int>(starts.size()) - 1, width};
   }
 };
 
-// All numbers by rows: where they lie in the file, if floats can be read there.
+// All numbers by rows.
 struct DenseMatrix {
   AlignedVector<float> decoded;
-  const float* values = nullptr;
+  const float* values = nullptr;  // decoded, or where they lie in the file
   int rows = 0, width = 0;
 
   DenseWeights view() const noexcept { return {values, rows, width}; }
@@ -58,7 +59,10 @@ class Constant {
  private:
   Status bind_dense(const FileTensor& tensor);
   Status bind_sparse(const FileTensor& values, const FileTensor& gaps);
-  std::vector<std::int64_t> positions() const;
+  // visit(number of the nonzero, position), for each in their order.
+  template <class Visit>
+  void each_nonzero(Visit visit) const;
+  const float* floats_in_file() const noexcept;
   SparseMatrix sparse_matrix() const;
   DenseMatrix dense_matrix() const;
 

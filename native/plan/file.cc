@@ -122,6 +122,7 @@ Result<File> read_file(Bytes bytes) {
   if (header.object() == nullptr) return refused("the header should be an object");
   const Bytes body{bytes.data + kPrefix + text.size(), bytes.size - kPrefix - text.size()};
   File file;
+  file.size = bytes.size;
   FW_ASSIGN(graph, graph_of(header));
   file.graph = std::move(graph);
   std::vector<Range> ranges;

@@ -30,6 +30,7 @@ struct FileTensor {
 };
 
 struct File {
+  std::size_t size = 0;  // of the whole
   std::string graph;  // JSON
   std::map<std::string, FileTensor, std::less<>> tensors;
 };

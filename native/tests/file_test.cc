@@ -151,6 +151,18 @@ void constants_are_held_against_the_graph() {
                 Code::kFile, "no tensor \"w2.values\""));
 }
 
+// Zeros that take no room in a file take some when they are decoded.
+void bombs_are_refused() {
+  const auto with_zeros = [](std::int64_t rows) {
+    FwFile f;
+    f.input("x", "[null, 65536]").sparse("w", {rows, 65536}, {});
+    return f.op("linear", "\"x\"", "y", R"("kernel": "dense")", R"("weight": "w")").output("y").bytes();
+  };
+  CHECK(refuses(with_zeros(1 << 17), Code::kMemory, "bytes of constants; the most is 268435456"));
+  const Data fitting = with_zeros(1024);
+  CHECK(Model::open({fitting.data(), fitting.size()}, nullptr).ok());
+}
+
 // Bytes, numbers and words of a valid file are changed: a status comes back, and the sanitizers stay silent.
 void mutations_do_no_harm(const FwFile& file) {
   const Data valid = file.bytes();
@@ -190,6 +202,7 @@ int main() {
   a_valid_file_opens();
   the_outside_is_checked();
   constants_are_held_against_the_graph();
+  bombs_are_refused();
   mutations_do_no_harm(small_network());
   mutations_do_no_harm(every_operation());
   return test::finish();
