@@ -42,17 +42,17 @@ FW_INLINE Vec gelu(Vec x) noexcept {
 FW_INLINE Vec gelu_tanh(Vec x) noexcept {
   const Vec bounded = max(broadcast(-20.0f), x);
   const Vec cubic = bounded * fma(bounded * bounded, broadcast(0.0713548163f), broadcast(1.59576912f));
-  return bounded / (broadcast(1.0f) + exp(-cubic));
+  return bounded / (broadcast(1.0f) + bounded_exp(-cubic));
 }
 
-FW_INLINE Vec silu(Vec x) noexcept { return max(broadcast(-100.0f), x) / (broadcast(1.0f) + exp(-x)); }
+FW_INLINE Vec silu(Vec x) noexcept { return max(broadcast(-100.0f), x) / (broadcast(1.0f) + bounded_exp(-x)); }
 
 FW_INLINE Vec hard_swish(Vec x) noexcept {
   const Vec gate = fma(x, broadcast(1.0f / 6.0f), broadcast(0.5f));
   return max(broadcast(-3.0f), x) * clamp(gate, broadcast(0.0f), broadcast(1.0f));
 }
 
-FW_INLINE Vec softplus(Vec x) noexcept { return max(broadcast(0.0f), x) + log1p_of_fraction(exp(-abs(x))); }
+FW_INLINE Vec softplus(Vec x) noexcept { return max(broadcast(0.0f), x) + log1p_of_fraction(bounded_exp(-abs(x))); }
 
 FW_INLINE Vec activate(ActivationKind kind, Vec x, Vec a, Vec b) noexcept {
   const Vec zero = broadcast(0.0f);

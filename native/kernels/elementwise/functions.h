@@ -25,11 +25,11 @@ struct ExpParts {
 constexpr float kExpLow = -87.0f;   // exp is 1.6e-38 there, next to the smallest normal number
 constexpr float kExpHigh = 89.0f;   // overflows
 
-FW_INLINE ExpParts exp_parts(Vec x) noexcept {
+FW_INLINE ExpParts exp_parts(Vec x, float high = kExpHigh) noexcept {
   constexpr float kCoefficients[] = {0.5000000063f, 0.1666654171f, 0.041666278f, 0.0083667558f, 0.0013946748f};
-  x = max(broadcast(kExpLow), min(broadcast(kExpHigh), x));
-  // The last two bounds are for NaN, which may not reach times_power_of_two.
-  const Vec n = max(min(round(x * broadcast(1.44269504f)), broadcast(128.0f)), broadcast(-126.0f));
+  x = max(broadcast(kExpLow), min(broadcast(high), x));
+  // This bound is for NaN, which may not reach times_power_of_two.
+  const Vec n = max(round(x * broadcast(1.44269504f)), broadcast(-126.0f));
   const Vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), x));  // x - n ln 2
   return {n, fma(r * r, polynomial(r, kCoefficients), r)};
 }
@@ -42,6 +42,13 @@ FW_INLINE Vec exp(Vec x) noexcept {
   return select(x < broadcast(kExpLow), broadcast(0.0f), half + half);
 }
 
+// From e^-87 = 1.6e-38, next to the smallest normal number, to e^88 = 1.7e38, next to the largest: for what is added to
+// something, or divides it.
+FW_INLINE Vec bounded_exp(Vec x) noexcept {
+  const ExpParts parts = exp_parts(x, 88.0f);
+  return times_power_of_two(parts.m + broadcast(1.0f), parts.n);
+}
+
 // e^x - 1 for x <= 0, without cancellation.
 FW_INLINE Vec expm1_of_negative(Vec x) noexcept {
   const ExpParts parts = exp_parts(x);
@@ -49,7 +56,7 @@ FW_INLINE Vec expm1_of_negative(Vec x) noexcept {
   return fma(parts.m, power, power - broadcast(1.0f));
 }
 
-FW_INLINE Vec sigmoid(Vec x) noexcept { return broadcast(1.0f) / (broadcast(1.0f) + exp(-x)); }
+FW_INLINE Vec sigmoid(Vec x) noexcept { return broadcast(1.0f) / (broadcast(1.0f) + bounded_exp(-x)); }
 
 // tanh |x| = -e / (e + 2) where e = expm1(-2 |x|)
 FW_INLINE Vec tanh(Vec x) noexcept {
@@ -66,7 +73,7 @@ FW_INLINE Vec erfc_of_positive(Vec x) noexcept {
   const Vec t = broadcast(1.0f) / fma(x, broadcast(0.4f), broadcast(1.0f));
   const Vec square = x * x;
   const Vec lost = fma(x, x, -square);  // by rounding the square; 0 where fma rounds twice
-  const Vec gauss = exp(-square);
+  const Vec gauss = bounded_exp(-square);
   return (gauss - gauss * lost) * (t * polynomial(t, kCoefficients));
 }
 
