@@ -2,8 +2,8 @@
 //
 //   out[m][y][x] = act(bias[m] + residual + sum over taps (i, j) of weight[m][i][j] * in[m / multiplier][window(y, x)])
 //
-// One output channel after the other, all of its register tiles: input and output stay in the first cache. The inner
-// loop is that of sparse convolutions: weights that are zero cost nothing.
+// Some output channels after the others, each register tile of all of them: their input and output stay in the first
+// cache. The inner loop is that of sparse convolutions: weights that are zero cost nothing.
 #pragma once
 
 #include "kernels/conv/sparse.h"
@@ -12,7 +12,7 @@ namespace featherweight {
 
 struct PackedDepthwiseConv {
   ConvProblem problem;
-  Blocks blocks;
+  Blocks blocks;  // channels: output channels that are done together
   Pieces pieces;
   Array<SparseRow> rows;           // one for each output channel
   Array<std::int64_t> first_entry;  // of each row

@@ -15,7 +15,7 @@ void random_problems(const Kernels& kernels) {
     test::fill(c, random, round % 4 == 0 ? 0.3 : 1.0);
     const int rows = c.problem.out.channels;
     const DenseWeights weights{c.weights.data(), rows, static_cast<int>(c.weights.size()) / rows};
-    const PackedDepthwiseConv packed = pack_depthwise_conv(weights, c.problem, {between(random, 0, 28), 0});
+    const PackedDepthwiseConv packed = pack_depthwise_conv(weights, c.problem, {between(random, 0, 28), between(random, 0, 5)});
     test::check_conv(kernels.depthwise_conv, packed, c, between(random, 1, 3));
   }
 }
