@@ -156,6 +156,13 @@ struct LaneCopy {
   int groups = 1;
 };
 
+// Of each pixel, over its channels: (in - mean) / sqrt(variance + epsilon).
+struct LaneNormalize {
+  ConstLaneView in;
+  LaneView out;
+  float epsilon = 0.0f;
+};
+
 struct PackedSparseLinear;  // kernels/linear/sparse.h
 struct PackedDenseLinear;   // kernels/linear/dense.h
 // out (B, M) = act(in (B, K) * weight (M, K) transposed + bias + residual)

@@ -101,6 +101,10 @@ struct DepthToSpaceAttributes {
 struct ChannelShuffleAttributes {
   std::int64_t groups = 1;
 };
+struct NormalizeAttributes {
+  std::int64_t axis = -1;
+  float epsilon = 0.0f;
+};
 struct ArgMaxAttributes {
   std::int64_t axis = -1;
   bool keep = true;
@@ -113,7 +117,7 @@ using Attributes =
     std::variant<ConvAttributes, ConvTransposeAttributes, LinearAttributes, MatMulAttributes, PoolAttributes,
                  GlobalPoolAttributes, UnaryAttributes, BinaryAttributes, AffineAttributes, ConcatAttributes,
                  SliceAttributes, PadAttributes, ResizeAttributes, ReshapeAttributes, TransposeAttributes,
-                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ChannelShuffleAttributes, ArgMaxAttributes,
+                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ChannelShuffleAttributes, NormalizeAttributes, ArgMaxAttributes,
                  CastAttributes>;
 
 struct Operation {

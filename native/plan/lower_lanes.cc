@@ -106,6 +106,14 @@ class LaneLowering {
     return {};
   }
 
+  Status operator()(const NormalizeAttributes& a) {
+    const LaneMap& in = input(0);
+    const LaneMap& out = b_.make_lanes(o_.output);
+    auto& step = b_.add(b_.kernels().lane_normalize, "lane_normalize", 3 * vectors(out) * kTouched);
+    step.args.epsilon = a.epsilon;
+    return ends(step, in, out);
+  }
+
   template <class Other>
   Status operator()(const Other&) {
     return {Code::kGraph, "does not run in lanes"};  // choose_modes has none of them

@@ -244,6 +244,14 @@ class PlainLowering {
     return ends(step, x);
   }
 
+  Status operator()(const NormalizeAttributes& a) {
+    const BufferId x = input(0);
+    auto& step = add(&plain::normalize, "normalize", 3 * kElement * elements(out()));
+    set_axis(step.args, a.axis);
+    step.args.epsilon = a.epsilon;
+    return ends(step, x);
+  }
+
   Status operator()(const DepthToSpaceAttributes& a) {
     const BufferId x = input(0);
     auto& step = add(&plain::depth_to_space, "depth_to_space", kElement * elements(out()));

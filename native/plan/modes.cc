@@ -28,6 +28,9 @@ struct Chooser {
   Mode of(const Operation& o, const UnaryAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const AffineAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const ChannelShuffleAttributes&) const { return follow(o.inputs[0]); }
+  Mode of(const Operation& o, const NormalizeAttributes& a) const {
+    return a.axis == 1 || a.axis == -3 ? follow(o.inputs[0]) : Mode::kPlain;
+  }
   Mode of(const Operation& o, const ConcatAttributes& a) const {
     const bool channels = shape(o.inputs[0]).size() == 4 && (a.axis == 1 || a.axis == -3);
     const bool any = std::any_of(o.inputs.begin(), o.inputs.end(), [&](ValueId v) { return is_in_lanes(v); });

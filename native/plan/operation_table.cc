@@ -176,6 +176,11 @@ Attributes depth_to_space(AttributeReader& r) {
 
 Attributes channel_shuffle(AttributeReader& r) { return ChannelShuffleAttributes{r.integer("groups", kPositive)}; }
 
+Attributes normalize(AttributeReader& r) {
+  const std::int64_t axis = r.integer("axis", kAxis);
+  return NormalizeAttributes{axis, static_cast<float>(r.number("epsilon"))};
+}
+
 Attributes arg_max(AttributeReader& r) {
   const std::int64_t axis = r.integer("axis", kAxis);
   return ArgMaxAttributes{axis, r.boolean("keep", true)};
@@ -207,6 +212,7 @@ constexpr OperationRow kOperations[] = {
     {"transpose", 1, 1, "", "", false, transpose, false},
     {"reduce_mean", 1, 1, "", "", false, reduce_mean, false},
     {"softmax", 1, 1, "", "", false, softmax, false},
+    {"normalize", 1, 1, "", "", false, normalize, false},
     {"depth_to_space", 1, 1, "", "", false, depth_to_space, false},
     {"channel_shuffle", 1, 1, "", "", false, channel_shuffle, false},
     {"arg_max", 1, 1, "", "", false, arg_max, false},

@@ -275,6 +275,11 @@ Result<Shape> shape_of(const Call& call, const SoftmaxAttributes& a) {
   return call.x();
 }
 
+Result<Shape> shape_of(const Call& call, const NormalizeAttributes& a) {
+  if (!axis_of(a.axis, call.x())) return call.refuse("an axis " + std::to_string(a.axis));
+  return call.x();
+}
+
 Result<Shape> shape_of(const Call& call, const DepthToSpaceAttributes& a) {
   const Shape& x = call.x();
   if (x.size() != 4 || x[1] % (a.block * a.block) != 0)

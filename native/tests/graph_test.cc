@@ -70,6 +70,7 @@ void shapes_are_inferred() {
   shape(shape_of("reduce_mean", "\"x\"", R"("axes": [2, -1], "keep": false)"), {2, 4});
   shape(shape_of("softmax", "\"t\"", R"("axis": 1)"), {2, 5, 4});
   shape(shape_of("depth_to_space", "\"x\"", R"("block": 2)"), {2, 1, 12, 12});
+  shape(shape_of("normalize", "\"t\"", R"("axis": -1, "epsilon": 1e-5)"), {2, 5, 4});
   shape(shape_of("channel_shuffle", "\"x\"", R"("groups": 2)"), {2, 4, 6, 6});
   shape(shape_of("arg_max", "\"t\"", R"("axis": 1)"), {2, 1, 4});
   shape(shape_of("cast", "\"i\"", R"("dtype": "float32")"), {2, 3});
@@ -94,6 +95,7 @@ void shapes_that_do_not_fit_are_refused() {
   refused(shape_of("transpose", "\"x\"", R"("permutation": [0, 1])"), "as many axes");
   refused(shape_of("concat", "\"x\", \"t\"", R"("axis": 1)"), "as many axes");
   refused(shape_of("depth_to_space", "\"x\"", R"("block": 3)"), "multiple of 9");
+  refused(shape_of("normalize", "\"t\"", R"("axis": 3, "epsilon": 0)"), "an axis 3");
   refused(shape_of("channel_shuffle", "\"x\"", R"("groups": 3)"), "multiple of 3");
   refused(shape_of("reduce_mean", "\"x\"", R"("axes": [1, 1])"), "each once");
   refused(shape_of("add", "\"i\", \"i\""), "expected float32, got int64");

@@ -171,6 +171,21 @@ void branching_network() {
   check_network("branching", f, {{3, 4, 15, 17}});
 }
 
+// A block of ConvNeXt, and the same norm over rows, which is a plain operation.
+void normalizing_network(const Shape& input) {
+  FwFile f;
+  f.input("x", "[null, 4, null, null]")
+      .dense("w", {6, 4, 2, 2}, random_floats(96))
+      .dense("d", {6, 1, 7, 7}, random_floats(294))
+      .dense("p", {6, 6, 1, 1}, random_floats(36));
+  f.op("conv", "\"x\"", "a", R"("strides": [2, 2])", constants("w"));
+  f.op("conv", "\"a\"", "b", R"("pads": [3, 3, 3, 3], "groups": 6)", constants("d"));
+  f.op("normalize", "\"b\"", "n", R"("axis": 1, "epsilon": 0.01)");
+  f.op("conv", "\"n\", \"a\"", "y", R"("activation": {"kind": "gelu"})", constants("p"));
+  f.op("normalize", "\"y\"", "rows", R"("axis": -1, "epsilon": 0.1)");
+  check_network("normalizing", f.output("y").output("rows").output("n"), {input});
+}
+
 // Halves of a map go different ways and are shuffled together: in lanes, and as plain arrays.
 void shuffling_network(const Shape& input) {
   FwFile f;
@@ -326,6 +341,8 @@ int main() {
     residual_network(input);
   mobile_network();
   branching_network();
+  normalizing_network({1, 4, 30, 27});
+  normalizing_network({5, 4, 12, 12});
   shuffling_network({1, 4, 21, 19});
   shuffling_network({3, 4, 9, 14});
   channel_constants();

@@ -396,6 +396,39 @@ def test_a_reversed_axis_is_something() -> None:
     assert ops(chain.fused(turned)) == ["slice"]
 
 
+def normal(chain: Chain, x: str, axis: int, over: int | None = None) -> str:
+    """A layer norm without scale and shift, as exporters write it out."""
+    centered = chain("sub", x, chain("reduce_mean", x, axes=[axis], keep=True))
+    squares = chain("mul", centered, centered)
+    variance = chain("reduce_mean", squares, axes=[axis if over is None else over], keep=True)
+    root = chain.unary(chain.const("add", variance, 0.25), "sqrt")
+    return chain("div", centered, root)
+
+
+def test_normalize() -> None:
+    chain = Chain()
+    (only,) = chain.fused(normal(chain, "x", 3)).operations
+    assert (only.op, dict(only.attributes)) == ("normalize", {"axis": 3, "epsilon": 0.25})
+
+
+def test_a_variance_over_another_axis_is_no_normalization() -> None:
+    chain = Chain()
+    assert "normalize" not in ops(chain.fused(normal(chain, "x", 3, over=2)))
+
+
+def test_a_normalization_whose_parts_are_read_stays() -> None:
+    chain = Chain()
+    made = normal(chain, "x", 3)
+    assert "normalize" not in ops(chain.fused(made, "sub1"))
+
+
+def test_a_norm_over_channels_needs_no_transpositions() -> None:
+    chain = Chain()
+    turned = chain("transpose", "x", permutation=[0, 2, 3, 1])
+    (only,) = chain.fused(chain("transpose", normal(chain, turned, 3), permutation=[0, 3, 1, 2])).operations
+    assert (only.op, only.attributes["axis"]) == ("normalize", 1)
+
+
 def shuffled(chain: Chain, x: str, groups: int, permutation: Sequence[int] = (0, 2, 1, 3, 4)) -> str:
     """The channels of PICTURE, as ShuffleNet writes it."""
     cut = chain("reshape", x, shape=[0, groups, 4 // groups, 6, 5])

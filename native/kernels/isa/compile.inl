@@ -19,6 +19,7 @@
 #include "kernels/conv/depthwise.inl"
 #include "kernels/conv/sparse.inl"
 #include "kernels/elementwise/elementwise.inl"
+#include "kernels/normalize/normalize.inl"
 #include "kernels/pool/pool.inl"
 #include "kernels/linear/dense.inl"
 #include "kernels/linear/sparse.inl"

@@ -135,6 +135,15 @@ struct Softmax {
 };
 void softmax(const Softmax& work, Part part = {}) noexcept;
 
+// (in - mean) / sqrt(variance + epsilon), over the middle axis of (outer, size, inner).
+struct Normalize {
+  std::int64_t outer = 1, size = 0, inner = 1;
+  float epsilon = 0.0f;
+  const float* in = nullptr;
+  float* out = nullptr;
+};
+void normalize(const Normalize& work, Part part = {}) noexcept;
+
 // Index of the first maximum along the middle axis of (outer, size, inner); of the first NaN, if there is one.
 struct ArgMax {
   std::int64_t outer = 1, size = 0, inner = 1;

@@ -16,6 +16,8 @@ ORDER = (
     "affine before convolution",
     "constant before linear",
     "pad into window",
+    "normalize",
+    "normalize before transpose",
     "channel shuffle",
     "shape after shape",
     "function before shape",

@@ -95,4 +95,5 @@ _ANY = (
     "div",
     "affine",
     "softmax",
+    "normalize",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featherweight.runtime.attributes import Attribute, Whole, Wholes, flag
+from featherweight.runtime.attributes import Attribute, Whole, Wholes, flag, number
 from featherweight.runtime.dims import Shape
 from featherweight.runtime.operations.schema import Call, define
 
@@ -34,6 +34,7 @@ def arg_max(call: Call) -> Shape:
     return _reduced(call, (call.attributes["axis"],))
 
 
+@define("normalize", attributes={"axis": Attribute(Whole()), "epsilon": Attribute(number)})
 @define("softmax", attributes={"axis": Attribute(Whole())})
 def softmax(call: Call) -> Shape:
     """The shape stays."""

@@ -21,6 +21,14 @@ def softmax(run: Run) -> Array:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+@kernels.register("normalize")
+def normalize(run: Run) -> Array:
+    """(x - mean) / sqrt(variance + epsilon)."""
+    x, axis = run.inputs[0], run.attributes["axis"]
+    variance = x.var(axis=axis, keepdims=True)
+    return (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(variance + run.attributes["epsilon"])
+
+
 @kernels.register("arg_max")
 def arg_max(run: Run) -> Array:
     """The first of the largest."""
