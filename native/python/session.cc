@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ namespace fw = featherweight;
 namespace {
 
 using AnyArray = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+using OutArray = nb::ndarray<nb::c_contig, nb::device::cpu>;
 
 // Raised as _native.RuntimeFailure(code, text).
 struct Failure {
@@ -67,40 +69,64 @@ struct Given {
   std::vector<const void*> pointers;
 };
 
+template <class Array>
+fw::Shape shape_of(const Array& array) {
+  fw::Shape shape;
+  for (std::size_t axis = 0; axis < array.ndim(); ++axis) shape.push_back(static_cast<std::int64_t>(array.shape(axis)));
+  return shape;
+}
+
 Given given(const fw::Model& model, const std::vector<AnyArray>& arrays) {
   Given out;
   const auto& inputs = model.graph().inputs;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
-    fw::Shape shape;
-    for (std::size_t axis = 0; axis < arrays[i].ndim(); ++axis)
-      shape.push_back(static_cast<std::int64_t>(arrays[i].shape(axis)));
     if (i < inputs.size() && arrays[i].dtype() != dlpack_type(inputs[i].dtype))
       throw Failure{{fw::Code::kArgument, "input " + fw::quoted(inputs[i].name) + ": expected an array of " +
                                               fw::info_of(inputs[i].dtype).name}};
-    out.shapes.push_back(std::move(shape));
+    out.shapes.push_back(shape_of(arrays[i]));
     out.pointers.push_back(arrays[i].data());
   }
   return out;
 }
 
-// An array that Python owns.
+// The arrays that a caller gave for outputs, which should be as `types` says.
+std::vector<void*> given_for(const std::vector<fw::ValueType>& types, const std::vector<OutArray>& arrays) {
+  if (arrays.size() != types.size())
+    throw Failure{{fw::Code::kArgument, "out: expected " + std::to_string(types.size()) + " arrays, got " +
+                                            std::to_string(arrays.size())}};
+  std::vector<void*> pointers;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const bool fits = arrays[i].dtype() == dlpack_type(types[i].dtype) && shape_of(arrays[i]) == types[i].shape;
+    if (!fits)
+      throw Failure{{fw::Code::kArgument, "out: array " + std::to_string(i) + " should be " +
+                                              fw::info_of(types[i].dtype).name + " of shape " +
+                                              fw::text_of(types[i].shape)}};
+    pointers.push_back(arrays[i].data());
+  }
+  return pointers;
+}
+
+// An array that Python will own. It is not zeroed: a run writes all of it.
 struct Output {
+  struct Delete {
+    void operator()(void* bytes) const noexcept { ::operator delete(bytes, kAlignment); }
+  };
+  static constexpr std::align_val_t kAlignment{fw::kCacheLine};
+
   explicit Output(const fw::ValueType& type)
       : dtype(type.dtype), shape(type.shape.begin(), type.shape.end()),
-        bytes(std::make_unique<fw::AlignedVector<std::uint8_t>>(static_cast<std::size_t>(fw::count(type.shape)) *
-                                                                fw::info_of(type.dtype).bytes)) {}
+        bytes(::operator new(static_cast<std::size_t>(fw::count(type.shape)) * fw::info_of(type.dtype).bytes,
+                             kAlignment)) {}
 
   nb::object array() && {
-    void* data = bytes->data();
-    const nb::capsule owner(bytes.get(),
-                            [](void* p) noexcept { delete static_cast<fw::AlignedVector<std::uint8_t>*>(p); });
-    (void)bytes.release();
+    const nb::capsule owner(bytes.get(), [](void* p) noexcept { Delete()(p); });
+    void* const data = bytes.release();
     return nb::cast(nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, dlpack_type(dtype)));
   }
 
   fw::Dtype dtype;
   std::vector<std::size_t> shape;
-  std::unique_ptr<fw::AlignedVector<std::uint8_t>> bytes;
+  std::unique_ptr<void, Delete> bytes;
 };
 
 class Session {
@@ -113,6 +139,13 @@ class Session {
     const nb::gil_scoped_release release;
     auto model = checked(is_path ? fw::Model::open_path(path.c_str()) : fw::Model::open_copy(view));
     context_ = checked(fw::Context::create(std::move(model), {threads, isa.value_or(""), false, false}));
+  }
+
+  explicit Session(std::unique_ptr<fw::Context> context) : context_(std::move(context)) {}
+
+  Session clone(int threads) const {
+    const nb::gil_scoped_release release;
+    return Session(checked(context_->clone(threads)));
   }
 
   const char* isa() const { return context_->isa(); }
@@ -144,13 +177,20 @@ class Session {
       std::vector<void*> pointers;
       for (const fw::ValueType& type : checked(context_->prepare(in.shapes))) {
         outputs.emplace_back(type);
-        pointers.push_back(outputs.back().bytes->data());
+        pointers.push_back(outputs.back().bytes.get());
       }
       checked(context_->run(in.shapes, in.pointers, pointers));
     }
     nb::list list;
     for (Output& output : outputs) list.append(std::move(output).array());
     return list;
+  }
+
+  void run_into(const std::vector<AnyArray>& arrays, const std::vector<OutArray>& out) {
+    const Given in = given(context_->model(), arrays);
+    const nb::gil_scoped_release release;
+    const std::vector<fw::ValueType> types = checked(context_->prepare(in.shapes));
+    checked(context_->run(in.shapes, in.pointers, given_for(types, out)));
   }
 
   nb::list profile(const std::vector<AnyArray>& arrays, int repeats) {
@@ -181,7 +221,7 @@ class Session {
 void bind_session(nb::module_& module) {
   failure_type = PyErr_NewExceptionWithDoc("featherweight._native.RuntimeFailure",
                                            "What the native engine refuses: (code, text).", nullptr, nullptr);
-  module.attr("RuntimeFailure") = nb::steal(failure_type);
+  module.attr("RuntimeFailure") = nb::borrow(failure_type);  // we keep it too, whatever becomes of the attribute
   nb::register_exception_translator(&translate);
   nb::class_<Session>(module, "Session")
       .def(nb::init<const nb::object&, int, const std::optional<std::string>&>(), nb::arg("source"),
@@ -191,6 +231,10 @@ void bind_session(nb::module_& module) {
       .def("inputs", &Session::inputs, "Name, dtype and sizes of each input.")
       .def("outputs", &Session::outputs, "Name, dtype and sizes of each output.")
       .def("run", &Session::run, nb::arg("arrays"), "Run with arrays in C order; gives the outputs.")
+      .def("run_into", &Session::run_into, nb::arg("arrays"), nb::arg("out").noconvert(),
+           "Run with arrays in C order, into arrays for the outputs that overlap no other.")
+      .def("clone", &Session::clone, nb::arg("threads"),
+           "Another user of the same network, to run at the same time; threads 0: as many as this one.")
       .def("profile", &Session::profile, nb::arg("arrays"), nb::arg("repeats"),
            "Operation, kernel, milliseconds, MACs and MACs done of each step.")
       .def("arena_bytes", &Session::arena_bytes, nb::arg("arrays"),

@@ -42,6 +42,12 @@ class Session:
     def run(self, arrays: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run with arrays in C order, of the inputs' dtypes; raises RuntimeFailure."""
 
+    def run_into(self, arrays: list[npt.NDArray[Any]], out: list[npt.NDArray[Any]]) -> None:
+        """Run with arrays for the outputs, in C order and apart from all others; raises RuntimeFailure."""
+
+    def clone(self, threads: int) -> Session:
+        """Another user of the same network, to run at the same time; threads 0: as many as this one."""
+
     def profile(self, arrays: list[npt.NDArray[Any]], repeats: int) -> list[tuple[str, str, float, int, int]]:
         """Operation, kernel, median milliseconds, MACs and MACs done of each step, in their order."""
 

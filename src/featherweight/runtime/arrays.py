@@ -37,6 +37,22 @@ def as_numpy(value: Any, where: str) -> Array:
     return np.ascontiguousarray(array) if array.ndim else array
 
 
+def writable(out: Any, names: Sequence[str]) -> list[Array]:
+    """Return what was given for outputs, an array or a mapping of arrays by name, in the order of the names.
+
+    Raises:
+        InputError: one is missing, or is no numpy array in C order that may be written to.
+    """
+    table: Mapping[str, Any] = out if isinstance(out, Mapping) else {names[0]: out}
+    if set(table) != set(names):
+        raise InputError(f"out: the network gives {list(names)}; got arrays for {list(table)}.")
+    for name in names:
+        array = table[name]
+        if not (isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable):
+            raise InputError(f"out: {name!r} should be a numpy array in C order that may be written to.")
+    return [table[name] for name in names]
+
+
 def by_name(given: tuple[Any, ...], inputs: Sequence[Input]) -> list[Any]:
     """Return what was given to ``run``, arrays or one mapping of them by name, in the order of the inputs."""
     names = [value.name for value in inputs]

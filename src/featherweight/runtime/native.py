@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 
@@ -22,8 +22,13 @@ try:
 except ImportError:  # not built for this machine
     _native = None
 
+if TYPE_CHECKING:
+    from featherweight._native import Session as NativeSession  # pyright: ignore[reportMissingModuleSource]
+
 Array = npt.NDArray[Any]
 T = TypeVar("T")
+
+_FAILURE: type[Exception] = Exception if _native is None else _native.RuntimeFailure
 
 # By the codes of native/base/status.h: when a file is opened, and when it runs.
 _OPENING: dict[int, type[FeatherweightError]] = {
@@ -45,19 +50,24 @@ _RUNNING: dict[int, type[FeatherweightError]] = {
 class NativeEngine:
     """Runs a ``.fw`` file; see ``session.Engine``."""
 
-    def __init__(self, source: str | bytes, threads: int, isa: str | None) -> None:
-        where = repr(source) if isinstance(source, str) else "the network"
+    def __init__(self, session: NativeSession) -> None:
+        self._session = session
+
+    @classmethod
+    def opened(cls, source: str | bytes, threads: int, isa: str | None) -> NativeEngine:
+        """Open a path, or the bytes of a file."""
         if _native is None:
             raise SettingError(
                 "The native engine is not built for this machine. Reinstall featherweight with a compiler of "
                 "C++ at hand, or pass isa='reference', which is slow."
             )
-        self._native = _native
-        self._session = self._called(
-            lambda: _native.Session(source, threads, isa),  # pyright: ignore[reportOptionalMemberAccess]
-            _OPENING,
-            f"{where}: ",
-        )
+        where = repr(source) if isinstance(source, str) else "the network"
+        open_session = _native.Session
+        return cls(_called(lambda: open_session(source, threads, isa), _OPENING, f"{where}: "))
+
+    def clone(self, threads: int | None) -> NativeEngine:
+        """Return another user of the same network."""
+        return NativeEngine(_called(lambda: self._session.clone(threads or 0), _OPENING))
 
     @property
     def isa(self) -> str:
@@ -79,21 +89,20 @@ class NativeEngine:
 
     def run(self, arrays: list[Array]) -> list[Array]:
         """Return the outputs in their order."""
-        return self._called(lambda: self._session.run(arrays), _RUNNING)
+        return _called(lambda: self._session.run(arrays), _RUNNING)
+
+    def run_into(self, arrays: list[Array], out: list[Array]) -> None:
+        """Write the outputs into arrays of theirs."""
+        _called(lambda: self._session.run_into(arrays, out), _RUNNING)
 
     def profile(self, arrays: list[Array], repeats: int) -> Sequence[tuple[str, str, float, int, int]]:
         """Return operation, kernel, median milliseconds, MACs and MACs done of each step."""
-        return self._called(lambda: self._session.profile(arrays, repeats), _RUNNING)
-
-    def _called(
-        self, call: Callable[[], T], errors: dict[int, type[FeatherweightError]], where: str = ""
-    ) -> T:
-        try:
-            return call()
-        except self._native.RuntimeFailure as failure:
-            _refuse(failure, errors, where)
+        return _called(lambda: self._session.profile(arrays, repeats), _RUNNING)
 
 
-def _refuse(failure: Exception, errors: dict[int, type[FeatherweightError]], where: str) -> NoReturn:
-    code, text = failure.args
-    raise errors.get(code, GraphError)(where + text) from failure
+def _called(call: Callable[[], T], errors: dict[int, type[FeatherweightError]], where: str = "") -> T:
+    try:
+        return call()
+    except _FAILURE as failure:
+        code, text = failure.args
+        raise errors.get(code, GraphError)(where + text) from failure

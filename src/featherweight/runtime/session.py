@@ -44,6 +44,14 @@ class Engine(Protocol):
         """Return the outputs in their order."""
         ...
 
+    def run_into(self, arrays: list[Array], out: list[Array]) -> None:
+        """Write the outputs into arrays of theirs."""
+        ...
+
+    def clone(self, threads: int | None) -> Engine:
+        """Return another user of the same network; by default with as many threads."""
+        ...
+
     def profile(self, arrays: list[Array], repeats: int) -> Sequence[tuple[str, str, float, int, int]]:
         """Return operation, kernel, median milliseconds, MACs and MACs done of each step."""
         ...
@@ -52,7 +60,7 @@ class Engine(Protocol):
 class Session:
     """A network that is ready to run; make one with ``load`` or ``featherweight.compile``.
 
-    Calls from several threads wait for each other: give each thread a session of its own.
+    Calls from several threads wait for each other: give each thread a ``clone`` of its own.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -70,20 +78,41 @@ class Session:
         """How many threads run it."""
         return self._engine.threads
 
-    def run(self, *inputs: Any) -> Any:
+    def clone(self, threads: int | None = None) -> Session:
+        """Return another session of the same network, which may run at the same time as this one.
+
+        It has memory and threads of its own; the file and the packed weights are shared.
+
+        Args:
+            threads: how many threads run it; by default as many as this one has.
+
+        Raises:
+            SettingError: threads is below 1.
+        """
+        return Session(self._engine.clone(None if threads is None else _threads(threads)))
+
+    def run(self, *inputs: Any, out: Any = None) -> Any:
         """Run the network.
 
         Args:
             inputs: arrays in the order of ``self.inputs``, or one mapping of names to arrays. numpy arrays,
                 and tensors of any library that speaks DLPack, are read where they are if in C order.
+            out: a numpy array to write the output to, in C order, that shares no memory with an input; where
+                the network has several outputs, a mapping of names to such arrays.
 
         Returns:
             The output as a numpy array; where the network has several, a dict of them by name, in order.
 
         Raises:
-            InputError: an input is missing, or has another dtype or shape than the network takes.
+            InputError: an input or an array of ``out`` is missing, or has another dtype or shape than the
+                network takes or gives.
         """
-        results = self._engine.run(self._checked(inputs))
+        given = self._checked(inputs)
+        if out is None:
+            results = self._engine.run(given)
+        else:
+            results = arrays.writable(out, self.output_names)
+            self._engine.run_into(given, results)
         return results[0] if len(results) == 1 else dict(zip(self.output_names, results, strict=True))
 
     __call__ = run
@@ -167,4 +196,4 @@ def _threads(threads: int | None) -> int:
 def _native_engine(source: str | bytes, threads: int, isa: str | None) -> Engine:
     from featherweight.runtime.native import NativeEngine
 
-    return NativeEngine(source, threads, isa)
+    return NativeEngine.opened(source, threads, isa)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from featherweight.errors import InputError
 from featherweight.runtime.graph import Graph, infer_dtypes, infer_shapes
 from featherweight.runtime.reference.run import run
 
@@ -41,6 +42,18 @@ class ReferenceEngine:
         inputs = {value.name: array for value, array in zip(self._graph.inputs, arrays, strict=True)}
         results = run(self._graph, inputs)
         return [results[name] for name in self._graph.outputs]
+
+    def run_into(self, arrays: Sequence[Array], out: Sequence[Array]) -> None:
+        """Write the outputs into arrays of theirs."""
+        for place, (target, result) in enumerate(zip(out, self.run(arrays), strict=True)):
+            if (target.dtype, target.shape) != (result.dtype, result.shape):
+                raise InputError(f"out: array {place} should be {result.dtype} of shape {result.shape}.")
+            target[...] = result
+
+    def clone(self, threads: int | None) -> ReferenceEngine:
+        """Return itself: it keeps nothing."""
+        del threads
+        return self
 
     def profile(self, arrays: Sequence[Array], repeats: int) -> list[tuple[str, str, float, int, int]]:
         """Return one row for the whole network: its median milliseconds."""
