@@ -429,6 +429,22 @@ def test_a_norm_over_channels_needs_no_transpositions() -> None:
     assert (only.op, only.attributes["axis"]) == ("normalize", 1)
 
 
+def test_split_channels_are_weighed_and_added_whole() -> None:
+    chain = Chain()
+    cut = chain("reshape", "x", shape=[0, 2, 2, 6, 5])
+    numbers = chain("reshape", chain("global_average_pool", "x"), shape=[0, 2, 2, 1, 1])
+    total = chain("reduce_mean", chain("mul", cut, numbers), axes=[1], keep=False)
+    graph = chain.fused(chain.const("mul", total, 2.0))
+    assert ops(graph) == ["global_average_pool", "mul", "slice", "slice", "add"]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [([0, 2, 2, 6, 5], 2), ([0, 4, 2, 3, 5], 1)])
+def test_means_over_other_axes_are_no_sums(shape: Sequence[int], axis: int) -> None:
+    chain = Chain()
+    graph = chain.fused(chain("reduce_mean", chain("reshape", "x", shape=shape), axes=[axis], keep=False))
+    assert "reduce_mean" in ops(graph)
+
+
 def shuffled(chain: Chain, x: str, groups: int, permutation: Sequence[int] = (0, 2, 1, 3, 4)) -> str:
     """The channels of PICTURE, as ShuffleNet writes it."""
     cut = chain("reshape", x, shape=[0, groups, 4 // groups, 6, 5])

@@ -12,6 +12,7 @@ from featherweight.runtime.fusion import (
     residual,
     shapes,
     shuffle,
+    split_channels,
 )
 from featherweight.runtime.fusion.fuse import fuse
 from featherweight.runtime.fusion.rewrite import rewrites, sweep
@@ -30,5 +31,6 @@ __all__ = [
     "rewrites",
     "shapes",
     "shuffle",
+    "split_channels",
     "sweep",
 ]

@@ -19,6 +19,8 @@ ORDER = (
     "normalize",
     "normalize before transpose",
     "channel shuffle",
+    "product of split channels",
+    "mean of split channels",
     "shape after shape",
     "function before shape",
     "sum before shape",
