@@ -1,5 +1,5 @@
 /* Runs a network on ones: example MODEL.fw. Unknown sizes are taken as 1. */
-#include "c/featherweight.h"
+#include "featherweight.h"
 
 #include <stdio.h>
 #include <stdlib.h>
