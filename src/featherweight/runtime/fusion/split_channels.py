@@ -59,7 +59,7 @@ def product(view: View, operation: Operation) -> Change | None:
 
 @rewrites.register("mean of split channels")
 def mean(view: View, operation: Operation) -> Change | None:
-    """The mean over few groups is their sum times a share; a sum, written as a mean times groups, is just that."""
+    """The mean over few groups is their sum and a share; a sum, written as a mean times groups, is that."""
     if operation.op != "reduce_mean" or operation.attributes["axes"] != (1,) or operation.attributes["keep"]:
         return None
     found = _groups(view, operation.inputs[0])
