@@ -16,11 +16,19 @@ struct Largest {
   FW_INLINE static Vec start() noexcept { return broadcast(-INFINITY); }
   FW_INLINE static Vec join(Vec a, Vec b) noexcept { return max(a, b); }
   FW_INLINE static float join(float a, float b) noexcept { return a < b ? b : a; }
+  FW_INLINE static float of_lanes(Vec v) noexcept {
+    alignas(64) float lanes[Vec::kLanes];
+    store(lanes, v);
+    float joined = lanes[0];
+    for (int lane = 1; lane < Vec::kLanes; ++lane) joined = join(joined, lanes[lane]);
+    return joined;
+  }
 };
 struct Total {
   FW_INLINE static Vec start() noexcept { return broadcast(0.0f); }
   FW_INLINE static Vec join(Vec a, Vec b) noexcept { return a + b; }
   FW_INLINE static float join(float a, float b) noexcept { return a + b; }
+  FW_INLINE static float of_lanes(Vec v) noexcept { return sum(v); }
 };
 
 // A window's pixels from its first one.
@@ -173,15 +181,26 @@ FW_INLINE Inside inside_of(const LaneShape& s) noexcept {
   return {load(rows), load(columns), all_columns};
 }
 
+// A row of vectors; several at once, for each waits for the one before.
+template <class Join>
+FW_INLINE Vec join_row(const float* in, int size) noexcept {
+  constexpr int kAtOnce = 4;
+  Vec joined[kAtOnce];
+  FW_UNROLL for (int k = 0; k < kAtOnce; ++k) joined[k] = Join::start();
+  int i = 0;
+  for (; i + kAtOnce <= size; i += kAtOnce)
+    FW_UNROLL for (int k = 0; k < kAtOnce; ++k) joined[k] = Join::join(joined[k], load(in + (i + k) * Vec::kLanes));
+  for (; i < size; ++i) joined[0] = Join::join(joined[0], load(in + i * Vec::kLanes));
+  return Join::join(Join::join(joined[0], joined[1]), Join::join(joined[2], joined[3]));
+}
+
 // Each lane's pixels of one plane.
 template <class Join>
 FW_INLINE Vec join_plane(const float* in, const LaneShape& s, const Inside& inside) noexcept {
   Vec joined = Join::start();
   for (int row = 0; row < s.tile_h; ++row, in += s.row_stride()) {
-    Vec of_row = Join::start();
-    int column = 0;
-    for (; column < inside.all_columns; ++column) of_row = Join::join(of_row, load(in + column * Vec::kLanes));
-    for (; column < s.tile_w; ++column) {
+    Vec of_row = join_row<Join>(in, inside.all_columns);
+    for (int column = inside.all_columns; column < s.tile_w; ++column) {
       const Mask has = broadcast(static_cast<float>(column)) < inside.columns;
       of_row = Join::join(of_row, select(has, load(in + column * Vec::kLanes), Join::start()));
     }
@@ -197,8 +216,13 @@ FW_INLINE void global_planes(const GlobalPool& op, Part part, float scale) noexc
   const Inside inside = inside_of(s);
   const int lanes_of_image = s.grid_h * s.grid_w;
   for_each_plane(s, part, [&](Plane plane) noexcept {
+    const Vec joined_lanes = join_plane<Join>(op.in.data + first_pixel(s, plane), s, inside);
+    if (s.grid_n == 1) {
+      op.out[plane.image * s.channels + plane.channel] = Join::of_lanes(joined_lanes) * scale;
+      return;
+    }
     alignas(64) float lanes[Vec::kLanes];
-    store(lanes, join_plane<Join>(op.in.data + first_pixel(s, plane), s, inside));
+    store(lanes, joined_lanes);
     for (int cell = 0; cell < s.grid_n; ++cell) {
       const std::int64_t image = std::int64_t{cell} * s.tile_n + plane.image;
       if (image >= s.batch) break;
