@@ -88,7 +88,9 @@ def installed() -> dict[str, int]:
 
     Ours are the files that the wheel holds; "base" is what it depends on beside numpy, with what that needs.
     """
-    known = {_plain(d.name): d for d in distributions(path=[*sys.path, str(PEERS)])}
+    known: dict[str, Distribution] = {}
+    for each in distributions(path=[*sys.path, str(PEERS)]):
+        known.setdefault(_plain(each.name), each)  # the first is the one that is imported
     own = ROOT / "src" / "featherweight"
     from featherweight import _native
 
@@ -154,6 +156,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="processes for each engine, at least two")
     parser.add_argument("--note", action="store_true", help=f"append the records to {RESULTS.name}")
     args = parser.parse_args()
+    if args.repeats < 2:
+        parser.error("--repeats is at least 2: quartiles are wanted")
     sys.path.append(str(PEERS))
     sizes = installed()
     print(", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items()), flush=True)
