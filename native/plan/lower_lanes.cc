@@ -182,7 +182,7 @@ class LaneLowering {
   Status channel_affine(const BinaryAttributes& a) {
     const std::size_t map = o_.inputs.size() == 2 && b_.shape(o_.inputs[0]) != b_.shape(o_.output) ? 1 : 0;
     const LaneMap& in = input(map);
-    if (o_.inputs.size() == 2) return image_affine(a, in, b_.plain(o_.inputs[1 - map]));
+    if (o_.inputs.size() == 2) return affine_by_value(a, in, o_.inputs[1 - map]);
     AlignedVector<float> numbers = b_.constant(o_.weight).dense();
     numbers.resize(static_cast<std::size_t>(in.shape->channels), numbers[0]);  // one number for all, or as many
     const auto each = [&](auto f) {
@@ -200,11 +200,12 @@ class LaneLowering {
     return affine(in, nullptr, each([](float x) { return -x; }));
   }
 
-  // `numbers`: (N, C)
-  Status image_affine(const BinaryAttributes& a, const LaneMap& in, BufferId numbers) {
+  // `numbers`: (N, C, 1, 1) or (1, C, 1, 1)
+  Status affine_by_value(const BinaryAttributes& a, const LaneMap& in, ValueId numbers) {
+    const BufferId buffer = b_.plain(numbers);
     auto& step = affine_step(in);
-    b_.bind(a.kind == BinaryKind::kMul ? step.args.scale : step.args.shift, numbers);
-    step.args.by_image = true;
+    b_.bind(a.kind == BinaryKind::kMul ? step.args.scale : step.args.shift, buffer);
+    step.args.by_image = b_.shape(numbers)[0] > 1;
     return {};
   }
   Status affine(const LaneMap& in, const float* scale, const float* shift) {

@@ -74,10 +74,10 @@ struct Chooser {
 
   Mode follow(ValueId value) const { return is_in_lanes(value) ? Mode::kLanes : Mode::kPlain; }
 
-  // Whether `shape` broadcasts to the map `out` (N, C, H, W) as a number for each channel: (N, C, 1, 1), exactly
-  // that for a value; a constant may have fewer axes, or one number for all channels.
+  // Whether `shape` broadcasts to the map `out` (N, C, H, W) as a number for each channel: (N, C, 1, 1) or
+  // (1, C, 1, 1), exactly that for a value; a constant may have fewer axes, or one number for all channels.
   static bool is_by_channel(const Shape& given, const Shape& out, bool value) {
-    if (value) return given == Shape{out[0], out[1], 1, 1};
+    if (value) return given == Shape{out[0], out[1], 1, 1} || given == Shape{1, out[1], 1, 1};
     Shape full(4 - std::min<std::size_t>(4, given.size()), 1);
     full.insert(full.end(), given.begin(), given.end());
     return full.size() == 4 && full[0] == 1 && full[2] == 1 && full[3] == 1;

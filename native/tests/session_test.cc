@@ -171,6 +171,20 @@ void branching_network() {
   check_network("branching", f, {{3, 4, 15, 17}});
 }
 
+// Values that have a number for each channel, of each image or of all.
+void channel_values() {
+  FwFile f;
+  f.input("x", "[null, 3, 9, 7]").input("all", "[1, 5, 1, 1]").input("each", "[null, 5, 1, 1]");
+  f.dense("w", {5, 3, 3, 3}, random_floats(135)).op("conv", "\"x\"", "a", "", constants("w"));
+  int index = 0;
+  for (const char* op : {"add", "mul", "sub", "div"})
+    for (const char* inputs : {"\"a\", \"all\"", "\"all\", \"a\"", "\"a\", \"each\""}) {
+      const std::string y = "y" + std::to_string(index++);
+      f.op(op, inputs, y, kRelu).output(y);
+    }
+  check_network("channel values", f, {{3, 3, 9, 7}, {1, 5, 1, 1}, {3, 5, 1, 1}});
+}
+
 // A block of ConvNeXt, and the same norm over rows, which is a plain operation.
 void normalizing_network(const Shape& input) {
   FwFile f;
@@ -341,6 +355,7 @@ int main() {
     residual_network(input);
   mobile_network();
   branching_network();
+  channel_values();
   normalizing_network({1, 4, 30, 27});
   normalizing_network({5, 4, 12, 12});
   shuffling_network({1, 4, 21, 19});
