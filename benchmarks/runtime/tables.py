@@ -25,11 +25,14 @@ NOT_YET = "*Not measured on an idle machine yet.*"
 
 
 def latest(found: Iterable[Record]) -> list[Record]:
-    """Return the last record of each case, in the order of networks, sparsities, batches and threads."""
+    """Return the last record of each case, by network, sparsity, batch and threads; "best" comes first."""
     cases = {tuple(record.get(key) for key in CASE): record for record in found}
-    return sorted(
-        cases.values(), key=lambda r: (NETWORKS.index(r["network"]), *(r[key] for key in CASE[1:4]))
-    )
+
+    def place(record: Record) -> tuple[Any, ...]:
+        numbers = (record[key] for key in CASE[1:4])
+        return NETWORKS.index(record["network"]), *numbers, record.get("isa", "best") != "best"
+
+    return sorted(cases.values(), key=place)
 
 
 def ratio(record: Record) -> float:
