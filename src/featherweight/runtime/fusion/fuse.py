@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from featherweight.runtime.fusion.rewrite import rewrites, sweep, without_dead
 from featherweight.runtime.graph import Graph
 
@@ -34,10 +36,11 @@ _MOST_ROUNDS = 1000
 def fuse(graph: Graph) -> Graph:
     """Return a graph of fewer operations that computes the same, but for rounding."""
     graph = without_dead(graph)
-    for _ in range(_MOST_ROUNDS):
-        before = graph
-        for name in ORDER:
-            graph = sweep(graph, rewrites[name])
-        if graph is before:
-            break
+    with np.errstate(all="ignore"):  # infinities in weights are the network's own
+        for _ in range(_MOST_ROUNDS):
+            before = graph
+            for name in ORDER:
+                graph = sweep(graph, rewrites[name])
+            if graph is before:
+                break
     return graph

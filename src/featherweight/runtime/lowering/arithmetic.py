@@ -119,4 +119,4 @@ def reduced_axes(node: Node, build: Builder) -> tuple[int, ...]:
         if node.get("noop_with_empty_axes", 0):
             return ()
         axes = range(rank)
-    return tuple(sorted(axis % rank for axis in axes))
+    return tuple(sorted(node.axis(axis, rank) for axis in axes))

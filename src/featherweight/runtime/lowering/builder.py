@@ -60,7 +60,7 @@ class Builder:
         array = self.known(name)
         if array is None or any(isinstance(item, Dim) for item in array.reshape(-1)):
             raise UnsupportedError(f"its {role} hangs on the inputs; it must be a constant")
-        return [int(item) for item in array.reshape(-1)]
+        return [int(item) for item in as_whole(array, role).reshape(-1)]
 
     def shape(self, name: str) -> Shape:
         """Return the shape of a value, or of a known array."""
@@ -215,6 +215,13 @@ def as_float(array: Array, role: str) -> npt.NDArray[np.float32]:
         raise UnsupportedError(f"its {role} is {array.dtype}; the runtime computes with float32")
     with np.errstate(over="ignore"):
         return np.asarray(array, dtype=np.float32)
+
+
+def as_whole(array: Array, role: str) -> Array:
+    """Return a known array of whole numbers or sizes; raises UnsupportedError for anything else."""
+    if array.dtype.kind not in "iuO":
+        raise UnsupportedError(f"its {role} is {array.dtype}; ONNX asks for whole numbers")
+    return array
 
 
 def _unused(name: str, taken: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featherweight.runtime.dims import Dim, Size
-from featherweight.runtime.lowering.builder import Array, Builder
+from featherweight.runtime.lowering.builder import Array, Builder, as_whole
 from featherweight.runtime.lowering.node import Node
 
 # Not the same each time, of other graphs, or larger than anyone would fold.
@@ -100,7 +100,7 @@ def _gather(node: Node, arrays: list[Array | None]) -> Array:
     data, indices = arrays[0], arrays[1]
     assert data is not None
     assert indices is not None
-    return np.take(data, indices.astype(np.int64), axis=node.get("axis", 0))
+    return np.take(data, as_whole(indices, "places").astype(np.int64), axis=node.get("axis", 0))
 
 
 def _slice(node: Node, arrays: list[Array | None]) -> Array:

@@ -29,7 +29,11 @@ def lower(source: Source) -> Graph:
         OnnxError: it cannot be read.
         UnsupportedError: the runtime lacks some of its operators: all of them are listed.
     """
-    model = fold(load(source))
+    with np.errstate(all="ignore"):  # infinities in weights are the network's own
+        return _lowered(fold(load(source)))
+
+
+def _lowered(model: Any) -> Graph:
     builder = Builder(list(_inputs(model.graph)))
     _constants(model.graph, builder)
     nodes = [(node_of(proto, number), proto) for number, proto in enumerate(model.graph.node)]
@@ -66,7 +70,7 @@ def _lower(node: Node, proto: Any, builder: Builder) -> Iterator[str]:
         yield f"{node.op} ({node.name}): {error}"
     except MemoryError:
         yield f"{node.op} ({node.name}): it takes more memory than there is"
-    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         yield f"{node.op} ({node.name}): its inputs or attributes are not what ONNX asks for ({error})"
 
 

@@ -36,6 +36,12 @@ class Node:
         """Return an attribute."""
         return self.attributes.get(name, default)
 
+    def axis(self, given: int, rank: int) -> int:
+        """Return an axis counted from the front; raises UnsupportedError for one that is not there."""
+        if not -rank <= given < rank:
+            raise self.refuse(f"it has no axis {given}: its input has {rank} dimensions")
+        return int(given) % rank
+
     def refuse(self, reason: str) -> UnsupportedError:
         """Return the error that says why this node cannot be lowered."""
         return UnsupportedError(reason)

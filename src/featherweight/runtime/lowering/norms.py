@@ -36,7 +36,7 @@ def layer_norm(node: Node, build: Builder) -> None:
     """Over all axes from ``axis`` on."""
     x = node.input(0)
     rank = len(build.shape(x))
-    axes = tuple(range(node.get("axis", -1) % rank, rank))
+    axes = tuple(range(node.axis(node.get("axis", -1), rank), rank))
     epsilon = node.get("epsilon", 1e-5)
     _moments(node, build, x, axes, epsilon)
     normal = standardized(build, x, axes, epsilon, center=node.op == "LayerNormalization")

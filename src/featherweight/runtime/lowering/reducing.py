@@ -47,7 +47,7 @@ def _picture(build: Builder, x: str, axes: tuple[int, ...]) -> str:
 def softmax(node: Node, build: Builder) -> None:
     """Along the last axis by default."""
     rank = len(build.shape(node.input(0)))
-    build.emit("softmax", [node.input(0)], node.output, axis=node.get("axis", -1) % rank)
+    build.emit("softmax", [node.input(0)], node.output, axis=node.axis(node.get("axis", -1), rank))
 
 
 @handles("ArgMax", "ArgMin")
@@ -58,4 +58,4 @@ def arg_max(node: Node, build: Builder) -> None:
     x = node.input(0) if node.op == "ArgMax" else build.unary("neg", node.input(0))
     rank = len(build.shape(x))
     keep = bool(node.get("keepdims", 1))
-    build.emit("arg_max", [x], node.output, axis=node.get("axis", 0) % rank, keep=keep)
+    build.emit("arg_max", [x], node.output, axis=node.axis(node.get("axis", 0), rank), keep=keep)

@@ -78,7 +78,7 @@ def _from_sizes(node: Node, shape: Shape, given: list[Any], mode: dict[str, Any]
 def _whole(node: Node, shape: Shape, given: list[Any], same: Any) -> list[Any]:
     """Return what is given for the last axes, by the attribute ``axes`` or for all; N and C must stay."""
     rank = len(shape)
-    places = [axis % rank for axis in node.get("axes", None) or range(rank)]
+    places = [node.axis(axis, rank) for axis in node.get("axes", None) or range(rank)]
     full = list(shape) if same is None else [same] * rank
     for axis, value in zip(places, given, strict=True):
         full[axis] = value

@@ -86,7 +86,7 @@ def squeeze(node: Node, build: Builder) -> None:
 def unsqueeze(node: Node, build: Builder) -> None:
     """Axes of 1 come."""
     shape = build.shape(node.input(0))
-    count = len(_axes(node, build, 1) or [])
+    count = len(_given_axes(node, build) or [])
     axes = _axes(node, build, len(shape) + count) or []
     old = iter(shape)
     sizes = [1 if axis in axes else next(old) for axis in range(len(shape) + count)]
@@ -94,8 +94,12 @@ def unsqueeze(node: Node, build: Builder) -> None:
 
 
 def _axes(node: Node, build: Builder, rank: int) -> list[int] | None:
-    axes = build.numbers(node.input(1), "axes") if node.input(1) else node.get("axes", None)
-    return None if axes is None else [axis % rank for axis in axes]
+    axes = _given_axes(node, build)
+    return None if axes is None else [node.axis(axis, rank) for axis in axes]
+
+
+def _given_axes(node: Node, build: Builder) -> list[int] | None:
+    return build.numbers(node.input(1), "axes") if node.input(1) else node.get("axes", None)
 
 
 @handles("Transpose")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featherweight.runtime.lowering.builder import Array, Builder
+from featherweight.runtime.lowering.builder import Array, Builder, as_whole
 from featherweight.runtime.lowering.node import Node, handles
 
 _END = 2**31 - 1
@@ -27,7 +27,7 @@ def slice_(node: Node, build: Builder) -> None:
     starts, ends = (_bounds(node, build, place, name) for place, name in ((1, "starts"), (2, "ends")))
     axes = _bounds(node, build, 3, "axes") or list(range(len(starts)))
     steps = _bounds(node, build, 4, "steps") or [1] * len(starts)
-    axes = [int(axis) % len(shape) for axis in axes]
+    axes = [node.axis(int(axis), len(shape)) for axis in axes]
     ends = [_END if end == shape[axis] else end for end, axis in zip(ends, axes, strict=True)]
     if any(hasattr(bound, "symbols") for bound in (*starts, *ends)):
         raise node.refuse(f"its bounds {starts} to {ends} hang on the inputs' sizes")
@@ -48,7 +48,7 @@ def _bounds(node: Node, build: Builder, place: int, name: str) -> list[Any]:
     known = build.known(node.input(place))
     if known is None:
         raise node.refuse(f"its {name} are computed while the network runs; they must be constants")
-    return list(known.reshape(-1))
+    return list(as_whole(known, name).reshape(-1))
 
 
 def _clamped(bound: Any) -> int:
@@ -59,7 +59,7 @@ def _clamped(bound: Any) -> int:
 def split(node: Node, build: Builder) -> None:
     """Slices, of sizes that are given or equal."""
     shape = build.shape(node.input(0))
-    axis = node.get("axis", 0) % len(shape)
+    axis = node.axis(node.get("axis", 0), len(shape))
     sizes = build.numbers(node.input(1), "split") if node.input(1) else node.get("split", None)
     if sizes is None:
         size, count = shape[axis], node.get("num_outputs", len(node.outputs))
@@ -85,13 +85,15 @@ def gather(node: Node, build: Builder) -> None:
     if places is None or places.dtype == object:
         raise node.refuse("its places are computed while the network runs; they must be constants")
     shape = build.shape(x)
-    axis = node.get("axis", 0) % len(shape)
+    axis = node.axis(node.get("axis", 0), len(shape))
+    size = shape[axis]
+    if isinstance(size, int) and not ((-size <= places) & (places < size)).all():
+        raise node.refuse(f"its places {places.reshape(-1).tolist()[:8]} are not all in an axis of {size}")
     if places.ndim == 0:
         at = int(places)
         one = take(build, x, axis, slice(at, at + 1 if at != -1 else _END))
         build.reshape_to(one, [*shape[:axis], *shape[axis + 1 :]], node.output)
         return
-    size = shape[axis]
     if (places < 0).any():
         if not isinstance(size, int):
             raise node.refuse(
@@ -133,7 +135,7 @@ def concat(node: Node, build: Builder) -> None:
     names = [name for name in node.inputs if build.shape_of_any(name)[node.get("axis", 0)] != 0]
     values = [name for name in names if not build.is_constant(name)]
     rank = len(build.shape(values[0]))
-    axis = node.get("axis", 0) % rank
+    axis = node.axis(node.get("axis", 0), rank)
     runs = [name in values for name in names]
     first, last = runs.index(True), len(runs) - 1 - runs[::-1].index(True)
     if not all(runs[first : last + 1]):
@@ -181,7 +183,8 @@ def pad(node: Node, build: Builder) -> None:
     axes = build.numbers(node.input(3), "axes") if node.input(3) else list(range(rank))
     begins, ends = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
-        begins[axis % rank], ends[axis % rank] = given[place], given[len(axes) + place]
+        at = node.axis(axis, rank)
+        begins[at], ends[at] = given[place], given[len(axes) + place]
     value = (
         float(build.weights(node.input(2), "value").reshape(())) if node.input(2) else node.get("value", 0.0)
     )
