@@ -23,6 +23,10 @@ namespace featherweight {
 // Sizes of the border around each tile, in pixels.
 struct Halo {
   int top = 0, left = 0, bottom = 0, right = 0;
+
+  bool operator==(const Halo& o) const noexcept {
+    return top == o.top && left == o.left && bottom == o.bottom && right == o.right;
+  }
 };
 
 struct LaneShape {
@@ -31,6 +35,12 @@ struct LaneShape {
   int grid_n = 1, grid_h = 1, grid_w = 1;            // tiles; their product is `lanes`
   int tile_n = 0, tile_h = 0, tile_w = 0;            // images, rows and columns of a tile
   Halo halo;
+
+  bool operator==(const LaneShape& o) const noexcept {
+    return lanes == o.lanes && batch == o.batch && channels == o.channels && height == o.height && width == o.width &&
+           grid_n == o.grid_n && grid_h == o.grid_h && grid_w == o.grid_w && tile_n == o.tile_n &&
+           tile_h == o.tile_h && tile_w == o.tile_w && halo == o.halo;
+  }
 
   FW_INLINE int rows() const noexcept { return halo.top + tile_h + halo.bottom; }
   FW_INLINE int columns() const noexcept { return halo.left + tile_w + halo.right; }

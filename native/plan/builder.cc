@@ -6,7 +6,6 @@
 #include <string>
 
 #include "plan/memory.h"
-#include "plan/retile.h"
 
 namespace featherweight {
 namespace {
@@ -190,6 +189,24 @@ LaneMap& Builder::make_lanes(ValueId value) {
   return map;
 }
 
+LaneMap& Builder::make_lanes_over(ValueId value, ValueId over) {
+  LaneMap& map = make_lanes(value);
+  const LaneMap& other = map_of(over, tiling());
+  const bool same = other.shape != nullptr && *other.shape == *map.shape;
+  if (same && !is_read_later(over) && !options_.separate_buffers) map.buffer = other.buffer;
+  return map;
+}
+
+bool Builder::is_read_later(ValueId value) const {
+  const auto is_it = [value](ValueId other) { return other == value; };
+  const auto& all = graph_.operations;
+  const auto after = all.begin() + static_cast<std::ptrdiff_t>(current_) + 1;
+  return std::any_of(graph_.outputs.begin(), graph_.outputs.end(), is_it) ||
+         std::any_of(after, all.end(), [&](const Operation& operation) {
+           return std::any_of(operation.inputs.begin(), operation.inputs.end(), is_it);
+         });
+}
+
 LaneMap& Builder::any_lanes(ValueId value) {
   for (LaneMap& map : maps_[at(value)])
     if (map.shape != nullptr) return map;
@@ -225,13 +242,36 @@ bool Builder::retiled(LaneMap& map, ValueId value) {
   if (from.shape == nullptr || !can_retile(*from.shape, lane_shape(shape(value), map.tiling, map.halo)))
     return false;
   materialize(map, value);
-  auto& step = add(&retile, "retile", kRetiledFloat * static_cast<double>(count(shape(value))));
-  const auto table = std::make_shared<const std::vector<std::int32_t>>(retile_table(*from.shape, *map.shape));
+  add_retile(from, map, {});
+  return true;
+}
+
+void Builder::add_retile(const LaneMap& from, const LaneMap& to, Strides strides) {
+  const LaneShape& s = *to.shape;
+  const double floats = double{1} * s.batch * s.channels * s.height * s.width;
+  auto& step = add(&retile, "retile", kRetiledFloat * floats);
+  const auto table = std::make_shared<const std::vector<std::int32_t>>(retile_table(*from.shape, s, strides));
   step.args.from = table->data();
   step.owned = table;
   bind(step.args.in, from);
-  bind(step.args.out, map);
-  return true;
+  bind(step.args.out, to);
+}
+
+std::optional<LaneMap> Builder::picked(ValueId value, Strides strides) {
+  if (plain_[at(value)] != kNone || map_of(value, tiling().times(strides.rows, strides.columns)).shape != nullptr)
+    return {};
+  Shape sizes = shape(value);
+  sizes[2] = (sizes[2] + strides.rows - 1) / strides.rows;
+  sizes[3] = (sizes[3] + strides.columns - 1) / strides.columns;
+  const LaneMap& from = any_lanes(value);
+  LaneMap map{tiling(), {}, nullptr, kNone, {}};
+  const LaneShape wanted = lane_shape(sizes, map.tiling, map.halo);
+  if (from.shape == nullptr || !can_retile(*from.shape, wanted)) return {};
+  plan_->shapes.push_back(wanted);
+  map.shape = &plan_->shapes.back();
+  map.buffer = make_scratch(wanted.size() * std::int64_t{sizeof(float)});
+  add_retile(from, map, strides);
+  return map;
 }
 
 void Builder::fill(LaneMap& map, float beyond) {

@@ -14,6 +14,7 @@
 #include "plan/modes.h"
 #include "plan/packed_cache.h"
 #include "plan/plan.h"
+#include "plan/retile.h"
 
 namespace featherweight {
 
@@ -58,6 +59,9 @@ class Builder {
   // The value in that layout, converted if need be.
   BufferId plain(ValueId value);
   LaneMap& lanes(ValueId value, const Tiling& tiling);
+  // Every so many rows and columns of the value, in the tiling of the output: for who reads no others. None where
+  // the whole map is at hand, or cannot be picked from.
+  std::optional<LaneMap> picked(ValueId value, Strides strides);
   // Any map of the value that is there.
   LaneMap& any_lanes(ValueId value);
   // Fills the halo, if it is not filled with that already.
@@ -66,6 +70,9 @@ class Builder {
   // Room for a value.
   BufferId make_plain(ValueId value);
   LaneMap& make_lanes(ValueId value);
+  // The same, in the memory of `over`, which has the same sizes, if nobody reads that later. The step may read it
+  // where it writes, not elsewhere.
+  LaneMap& make_lanes_over(ValueId value, ValueId over);
   BufferId make_scratch(std::int64_t bytes);
   // `value` is the same array as `of`.
   void alias(ValueId value, ValueId of);
@@ -115,6 +122,8 @@ class Builder {
   LaneMap& map_of(ValueId value, const Tiling& tiling);
   void materialize(LaneMap& map, ValueId value);
   bool retiled(LaneMap& map, ValueId value);
+  void add_retile(const LaneMap& from, const LaneMap& to, Strides strides);
+  bool is_read_later(ValueId value) const;
   void copy_outputs();
   void place(std::unique_ptr<Step> step, const char* name, double estimate);
   void bind_slot(Slot slot);

@@ -24,12 +24,14 @@ class LaneLowering {
 
   Status operator()(const ConvAttributes& a) {
     const Shape& weight = b_.constant(o_.weight).shape();
+    ConvShape conv = conv_shape(a.window, a.groups, weight[2], weight[3]);
+    if (const auto in = picked_input(a.window, conv)) {
+      conv.stride_h = conv.stride_w = 1;
+      return add_conv(a, conv, *in);
+    }
     LaneMap& in = input(0, a.window.strides[0], a.window.strides[1]);
-    const ConvShape conv = conv_shape(a.window, a.groups, weight[2], weight[3]);
     if (needs_halo(conv)) b_.fill(in, 0.0f);
-    const LaneMap* residual = o_.inputs.size() == 2 ? &input(1) : nullptr;
-    const LaneMap& out = b_.make_lanes(o_.output);
-    return add_conv(a, {conv, *in.shape, *out.shape}, in, residual, out);
+    return add_conv(a, conv, in);
   }
 
   Status operator()(const PoolAttributes& a) {
@@ -128,6 +130,15 @@ class LaneLowering {
     return double{1} * map.shape->tile_n * map.shape->channels * map.shape->tile_h * map.shape->tile_w;
   }
 
+  // A pointwise convolution with strides reads a part of its input: where tiles have to become others anyway, only
+  // that part does.
+  std::optional<LaneMap> picked_input(const Window& window, const ConvShape& s) {
+    const bool padded = std::any_of(window.pads.begin(), window.pads.end(), [](auto pad) { return pad != 0; });
+    const bool strided = s.stride_h > 1 || s.stride_w > 1;
+    if (s.kernel_h > 1 || s.kernel_w > 1 || padded || !strided) return {};
+    return b_.picked(o_.inputs[0], {s.stride_h, s.stride_w});
+  }
+
   bool needs_halo(const ConvShape& s) const {
     const Halo halo = halo_for(s, b_.tiling().tile_h, b_.tiling().tile_w);
     const Shape &in = b_.shape(o_.inputs[0]), &out = b_.shape(o_.output);
@@ -136,11 +147,16 @@ class LaneLowering {
            reads_beyond(out[3], in[3], s.kernel_w, s.stride_w, s.pad_left, s.dilation_w);
   }
 
-  Status add_conv(const ConvAttributes& a, const ConvProblem& problem, const LaneMap& in, const LaneMap* residual,
-                  const LaneMap& out) {
+  Status add_conv(const ConvAttributes& a, const ConvShape& conv, const LaneMap& in) {
     const Constant& weight = b_.constant(o_.weight);
-    const Kernels& k = b_.kernels();
+    const bool has_residual = o_.inputs.size() == 2;
+    const LaneMap* residual = has_residual ? &input(1) : nullptr;
     const bool depthwise = weight.shape()[1] == 1 && a.groups > 1;
+    // Sparse kernels begin their sums with the residual, so that its memory can take them.
+    const bool over = has_residual && o_.inputs[0] != o_.inputs[1] && !depthwise && is_sparse(a.kernel, weight);
+    const LaneMap& out = over ? b_.make_lanes_over(o_.output, o_.inputs[1]) : b_.make_lanes(o_.output);
+    const ConvProblem problem{conv, *in.shape, *out.shape};
+    const Kernels& k = b_.kernels();
     if (depthwise)
       return conv_step(k.depthwise_conv, {"depthwise_conv", kSparseFma, weight.nonzeros()},
                        b_.packed(o_.weight, &pack_depthwise_conv, problem, a.blocks), in, residual, out);

@@ -18,7 +18,7 @@ bool can_retile(const LaneShape& in, const LaneShape& out) noexcept {
   return in.size() <= INT32_MAX && out.size() <= INT32_MAX;
 }
 
-std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out) {
+std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out, Strides strides) {
   std::vector<std::int32_t> from;
   from.reserve(static_cast<std::size_t>(out.tile_n) *
                static_cast<std::size_t>(out.tile_h * out.tile_w * out.lanes));
@@ -27,8 +27,8 @@ std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out
       for (int column = 0; column < out.tile_w; ++column)
         for (int lane = 0; lane < out.lanes; ++lane) {
           const int n = lane / (out.grid_h * out.grid_w) * out.tile_n + image;
-          const int y = lane / out.grid_w % out.grid_h * out.tile_h + row;
-          const int x = lane % out.grid_w * out.tile_w + column;
+          const int y = (lane / out.grid_w % out.grid_h * out.tile_h + row) * strides.rows;
+          const int x = (lane % out.grid_w * out.tile_w + column) * strides.columns;
           from.push_back(
               offset_of(in, std::min(n, in.batch - 1), std::min(y, in.height - 1), std::min(x, in.width - 1)));
         }

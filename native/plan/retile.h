@@ -19,8 +19,12 @@ struct Retile {
 
 // Whether offsets fit the table.
 bool can_retile(const LaneShape& in, const LaneShape& out) noexcept;
-// For each image, row, column and lane of the output's tile the offset in the input's first channel.
-std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out);
+// For each image, row, column and lane of the output's tile the offset in the input's first channel. `strides`: the
+// output has every so many rows and columns of the input.
+struct Strides {
+  int rows = 1, columns = 1;
+};
+std::vector<std::int32_t> retile_table(const LaneShape& in, const LaneShape& out, Strides strides = {});
 void retile(const Retile& work, Part part) noexcept;
 
 }  // namespace featherweight

@@ -1,11 +1,12 @@
 // Convolutions layer by layer: GFLOP/s on nonzeros, and their share of what the processor can do at most.
 //
 //   conv_bench sparse|dense|depthwise [network=resnet50] [layer=TEXT] [density=0.1] [isa=avx512] [grid=HxW]
-//              [positions=0] [channels=0] [sweep=0|1] [rounds=20] [huge=1|0]
+//              [positions=0] [channels=0] [sweep=0|1] [rounds=20] [huge=1|0] [cold=0|1]
 //
 // Only pixels of the picture count as work, not those that overhang it. sweep=1 tries many blocks and prints the
-// best; huge=0 puts feature maps on small pages. One thread. One layer is run over and over: what it reads is in the
-// caches as it would be right after the layer before.
+// best; huge=0 puts feature maps on small pages. One thread. One layer is run over and over, with all that it reads
+// in the caches; cold=1 empties them between runs and then reads the input map again, as the layer before would
+// have left it: weights and output come from memory, as in a network larger than the caches.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -35,7 +36,7 @@ struct Options {
   std::string kind = "sparse", network = "resnet50", layer, grid;
   double density = 0.1;
   Blocks blocks;
-  bool sweep = false, huge = true;
+  bool sweep = false, huge = true, cold = false;
   int rounds = 20;
   const Kernels* kernels = &best_kernels();
 };
@@ -55,6 +56,7 @@ bool read_option(const char* text, Options& o) {
   else if (name == "channels") o.blocks.channels = std::atoi(value.c_str());
   else if (name == "sweep") o.sweep = value == "1";
   else if (name == "huge") o.huge = value == "1";
+  else if (name == "cold") o.cold = value == "1";
   else if (name == "rounds") o.rounds = std::atoi(value.c_str());
   else if (name == "isa") o.kernels = kernels_named(value.c_str());
   else return false;
@@ -127,11 +129,12 @@ struct Weights {
 };
 
 // The fastest of some runs, in seconds.
-template <class Run>
-double fastest(int rounds, Run run) {
+template <class Run, class Before>
+double fastest(int rounds, Run run, Before before) {
   run();
   double best = 1e9;
   for (int round = 0; round < rounds; ++round) {
+    before();
     const double start = now();
     run();
     best = std::min(best, now() - start);
@@ -163,6 +166,15 @@ struct Maps {
   Maps& operator=(const Maps&) = delete;
 };
 
+// Leaves nothing in the caches but the input map.
+void empty_caches(const Maps& maps, const ConvProblem& p) {
+  constexpr std::size_t kFloats = std::size_t{16} << 20;
+  static std::vector<float> other(kFloats);
+  for (float& x : other) x += 1.0f;
+  const auto size = static_cast<std::size_t>(p.in.size());
+  for (std::size_t i = 0; i < size; ++i) maps.in[i] += 0.0f;
+}
+
 struct Result {
   double seconds = 1e9;
   Blocks blocks;
@@ -170,21 +182,24 @@ struct Result {
 
 template <class Packed>
 Result measure(void (*kernel)(const Convolution<Packed>&, Part) noexcept, const Packed& packed, Maps& maps,
-               int rounds) {
+               const Options& o) {
   Convolution<Packed> op;
   op.packed = &packed;
   op.in = maps.in;
   op.out = maps.out;
   op.epilogue.activation.kind = ActivationKind::kRelu;
-  return {fastest(rounds, [&] { kernel(op, {}); }), packed.blocks};
+  const auto before = [&] {
+    if (o.cold) empty_caches(maps, packed.problem);
+  };
+  return {fastest(o.rounds, [&] { kernel(op, {}); }, before), packed.blocks};
 }
 
 Result measure_blocks(const ConvProblem& p, const Weights& weights, const Options& o, Blocks blocks, Maps& maps) {
   if (o.kind == "dense")
-    return measure(o.kernels->dense_conv, pack_dense_conv(weights.dense_view(), p, blocks), maps, o.rounds);
+    return measure(o.kernels->dense_conv, pack_dense_conv(weights.dense_view(), p, blocks), maps, o);
   if (o.kind == "depthwise")
-    return measure(o.kernels->depthwise_conv, pack_depthwise_conv(weights.dense_view(), p, blocks), maps, o.rounds);
-  return measure(o.kernels->sparse_conv, pack_sparse_conv(weights.sparse_view(), p, blocks), maps, o.rounds);
+    return measure(o.kernels->depthwise_conv, pack_depthwise_conv(weights.dense_view(), p, blocks), maps, o);
+  return measure(o.kernels->sparse_conv, pack_sparse_conv(weights.sparse_view(), p, blocks), maps, o);
 }
 
 struct Total {

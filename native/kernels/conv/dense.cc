@@ -64,6 +64,7 @@ struct DensePacker {
   void pack_weights() {
     AlignedVector<float> panels;
     const int columns = packed.group_channels * packed.taps, of_block = packed.blocks.channels * packed.taps;
+    panels.reserve(packed.out_blocks.size * static_cast<std::size_t>(packed.width) * static_cast<std::size_t>(columns));
     for (int first = 0; first < columns; first += of_block)
       for (std::size_t block = 0; block < packed.out_blocks.size; ++block) {
         const DenseBlock& out = packed.out_blocks.data[block];

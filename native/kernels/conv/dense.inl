@@ -13,6 +13,25 @@ struct DensePanel {
   int channel = 0, size = 0;
 };
 
+// Sums of a block are added to those of the blocks before; the last finishes them.
+template <int R, int C>
+FW_INLINE void finish_dense(Vec (&sums)[R][C], const PieceWork& work, std::ptrdiff_t channel) noexcept {
+  const Vec bias = broadcast(work.last && work.bias != nullptr ? work.bias[channel] : 0.0f);
+  const Vec low = broadcast(work.low), high = broadcast(work.high);
+  float* out = work.out + channel * work.out_steps.channel;
+  const float* residual = work.last && work.residual != nullptr
+                              ? work.residual + channel * work.residual_steps.channel
+                              : nullptr;
+  FW_UNROLL for (int i = 0; i < R; ++i)
+    FW_UNROLL for (int j = 0; j < C; ++j) {
+      float* to = out + i * work.out_steps.row + j * Vec::kLanes;
+      Vec x = sums[i][j] + bias;
+      if (!work.first) x = x + load(to);
+      if (residual != nullptr) x = x + load(residual + i * work.residual_steps.row + j * Vec::kLanes);
+      store(to, work.last ? clamp(x, low, high) : x);
+    }
+}
+
 template <int R, int C, int S, int M>
 void dense_piece(const PieceWork& given, const DensePanel& panel) noexcept {
   const PieceWork work = given;
@@ -36,12 +55,7 @@ void dense_piece(const PieceWork& given, const DensePanel& panel) noexcept {
   }
   FW_UNROLL for (int m = 0; m < M; ++m) {
     if (m >= panel.size) break;
-    float* out = work.out + (panel.channel + m) * work.out_steps.channel;
-    FW_UNROLL for (int i = 0; i < R; ++i)
-      FW_UNROLL for (int j = 0; j < C; ++j) {
-        float* to = out + i * work.out_steps.row + j * Vec::kLanes;
-        store(to, work.first ? sums[m][i][j] : sums[m][i][j] + load(to));
-      }
+    finish_dense(sums[m], work, panel.channel + m);
   }
 }
 
@@ -73,28 +87,15 @@ FW_INLINE DenseKernel dense_kernel_for(int stride, const Piece& piece, int width
       .at[((piece.rows - 1) * kDenseSide + piece.columns - 1) * kDenseWidths + width - 1];
 }
 
-// act(sums + bias + residual) of a row of positions.
-FW_INLINE void finish_row(float* out, const float* residual, Vec bias, const PieceWork& work, int columns) noexcept {
-  const Vec low = broadcast(work.low), high = broadcast(work.high);
-  for (int j = 0; j < columns * Vec::kLanes; j += Vec::kLanes) {
-    Vec x = load(out + j) + bias;
-    if (residual != nullptr) x = x + load(residual + j);
-    store(out + j, clamp(x, low, high));
-  }
-}
+// Asks for the memory of the outputs of a block: worth it where the map is larger than caches share out.
+constexpr std::ptrdiff_t kFarMap = std::ptrdiff_t{1} << 21;  // floats
 
-inline void finish_block(const PieceWork& work, const Piece& piece, const DenseBlock& block) noexcept {
-  for (int channel = block.channel; channel < block.channel + block.size; ++channel) {
-    const Vec bias = broadcast(work.bias != nullptr ? work.bias[channel] : 0.0f);
+inline void fetch_block(const PieceWork& work, const Piece& piece, const DenseBlock& block) noexcept {
+  for (int channel = block.channel; channel < block.channel + block.size; ++channel)
     for (int i = 0; i < piece.rows; ++i) {
-      float* out = work.out + channel * work.out_steps.channel + i * work.out_steps.row;
-      const float* residual =
-          work.residual == nullptr
-              ? nullptr
-              : work.residual + channel * work.residual_steps.channel + i * work.residual_steps.row;
-      finish_row(out, residual, bias, work, piece.columns);
+      const float* out = work.out + channel * work.out_steps.channel + i * work.out_steps.row;
+      for (int j = 0; j < piece.columns; ++j) prefetch(out + std::ptrdiff_t{j} * Vec::kLanes);
     }
-  }
 }
 
 // One piece, and the blocks first .. last-1 of output channels.
@@ -108,6 +109,7 @@ inline void dense_blocks(const DenseConv& op, const Ending& ending, std::int64_t
   const std::int64_t columns = std::int64_t{packed.group_channels} * packed.taps;
   const std::int64_t of_block = std::int64_t{packed.blocks.channels} * packed.taps;
   const auto out_blocks = static_cast<std::int64_t>(packed.out_blocks.size);
+  const bool is_far = packed.problem.out.size() > kFarMap;
   for (std::int64_t first = 0; first < columns; first += of_block) {
     const bool last = first + of_block >= columns;
     DensePanel panel;
@@ -121,9 +123,10 @@ inline void dense_blocks(const DenseConv& op, const Ending& ending, std::int64_t
       PieceWork work = all;
       work.in += block.in_offset;
       work.first = first == 0;
+      work.last = last;
+      if (is_far) fetch_block(work, piece, block);
       kernel(work, panel);
       if (!last) continue;
-      finish_block(work, piece, block);
       for (int channel = 0; ending.later && channel < block.size; ++channel)
         finish_later(ending, piece, work, image, block.channel + channel);
     }

@@ -20,7 +20,7 @@ inline void depthwise_channels(const DepthwiseConv& op, const Ending& ending, in
   for (std::size_t i = 0; i < packed.pieces.list.size; ++i) {
     const Piece& piece = packed.pieces.list.data[i];
     const PieceWork work = work_of(packed.problem, piece, image, op.in, op.out, ending);
-    sparse_kernel_for(packed.problem.conv.stride_w, piece)(work, rows);
+    sparse_kernel_for(packed.problem.conv.stride_w, piece)(work, rows, Fetch{});
     for (std::int64_t channel = channels.first; ending.residual_later && channel < channels.last; ++channel)
       finish_later(ending, piece, work, image, channel);
   }

@@ -39,11 +39,17 @@ FW_INLINE void clear(Sums<R, C>& sums) noexcept {
 }
 
 template <int R, int C>
-FW_INLINE void resume(Sums<R, C>& sums, const PieceWork& work, std::ptrdiff_t channel) noexcept {
-  if (work.first) return clear(sums);
-  const float* out = work.out + channel * work.out_steps.channel;
+FW_INLINE void load_sums(Sums<R, C>& sums, const float* from, std::ptrdiff_t row) noexcept {
   FW_UNROLL for (int i = 0; i < R; ++i)
-    FW_UNROLL for (int j = 0; j < C; ++j) sums.at[i][j] = load(out + i * work.out_steps.row + j * Vec::kLanes);
+    FW_UNROLL for (int j = 0; j < C; ++j) sums.at[i][j] = load(from + i * row + j * Vec::kLanes);
+}
+
+// The residual is where sums begin: so that the output may lie in its memory.
+template <int R, int C>
+FW_INLINE void resume(Sums<R, C>& sums, const PieceWork& work, std::ptrdiff_t channel) noexcept {
+  if (!work.first) return load_sums(sums, work.out + channel * work.out_steps.channel, work.out_steps.row);
+  if (work.residual == nullptr) return clear(sums);
+  load_sums(sums, work.residual + channel * work.residual_steps.channel, work.residual_steps.row);
 }
 
 template <int R, int C>
@@ -51,12 +57,6 @@ FW_INLINE void finish(Sums<R, C>& sums, const PieceWork& work, std::ptrdiff_t ch
   if (work.bias != nullptr) {
     const Vec bias = broadcast(work.bias[channel]);
     FW_UNROLL for (int i = 0; i < R; ++i) FW_UNROLL for (int j = 0; j < C; ++j) sums.at[i][j] = sums.at[i][j] + bias;
-  }
-  if (work.residual != nullptr) {
-    const float* residual = work.residual + channel * work.residual_steps.channel;
-    FW_UNROLL for (int i = 0; i < R; ++i)
-      FW_UNROLL for (int j = 0; j < C; ++j)
-        sums.at[i][j] = sums.at[i][j] + load(residual + i * work.residual_steps.row + j * Vec::kLanes);
   }
   const Vec low = broadcast(work.low), high = broadcast(work.high);
   FW_UNROLL for (int i = 0; i < R; ++i)

@@ -43,13 +43,53 @@ FW_INLINE void add_entry(Sums<R, C>& sums, SparseEntry entry, const PieceWork& w
 // several of each, for nonzeros in turn.
 constexpr int turns_of(int positions) noexcept { return positions >= 6 ? 1 : positions >= 3 ? 2 : 4; }
 
+// Memory that will be needed soon is asked for ahead: the processor itself follows streams within a page at most,
+// and maps of a network are too far apart for the second cache.
+struct Fetch {
+  bool entries = false;          // nobody has read these nonzeros yet
+  bool sums = false;             // the map where sums lie is large
+  const float* panel = nullptr;  // of the next block of input channels, or of the next piece: its first position
+  int channels = 0;              // of the panel
+};
+constexpr int kEntriesOfLine = 64 / sizeof(SparseEntry);
+constexpr int kEntriesFetched = 256, kRowsFetched = 12;  // how far ahead
+constexpr std::ptrdiff_t kLargeMap = std::ptrdiff_t{1} << 17;  // floats: half of a second cache
+
+template <int R, int C>
+FW_INLINE void fetch_tile(const float* from, std::ptrdiff_t row, std::ptrdiff_t column) noexcept {
+  FW_UNROLL for (int i = 0; i < R; ++i) FW_UNROLL for (int j = 0; j < C; ++j) prefetch(from + i * row + j * column);
+}
+
+// Where the sums of a row begin and end.
+template <int R, int C>
+FW_INLINE void fetch_row(const PieceWork& work, std::ptrdiff_t channel) noexcept {
+  fetch_tile<R, C>(work.out + channel * work.out_steps.channel, work.out_steps.row, Vec::kLanes);
+  if (work.residual != nullptr && work.residual != work.out)
+    fetch_tile<R, C>(work.residual + channel * work.residual_steps.channel, work.residual_steps.row, Vec::kLanes);
+}
+
+FW_INLINE void fetch_entries(const SparseEntry* first, std::ptrdiff_t count) noexcept {
+  for (std::ptrdiff_t i = 0; i < count; i += kEntriesOfLine) prefetch(first + kEntriesFetched + i);
+}
+
 template <int R, int C, int S>
-void sparse_piece(const PieceWork& given, const SparseRows& rows) noexcept {
+void sparse_piece(const PieceWork& given, const SparseRows& rows, const Fetch& fetch) noexcept {
   constexpr int kTurns = turns_of(R * C);
   const PieceWork work = given;
+  const std::ptrdiff_t column = S != 0 ? std::ptrdiff_t{S} * Vec::kLanes : work.in_steps.column;
+  const bool fetches = fetch.entries || fetch.sums || fetch.channels > 0;
+  const float* panel = fetch.panel;
+  const float* const panel_end = panel + fetch.channels * work.in_steps.channel;
+  const std::ptrdiff_t of_row = fetch.channels / (rows.last - rows.first + 1) + 1;
   const SparseEntry* entry = rows.entries;
   Ahead ahead(entry);
   for (const SparseRow* row = rows.first; row != rows.last; ++row) {
+    if (fetches) {
+      if (fetch.entries) fetch_entries(entry, row->entries);
+      if (fetch.sums && rows.last - row > kRowsFetched) fetch_row<R, C>(work, row[kRowsFetched].channel);
+      for (std::ptrdiff_t i = 0; i < of_row && panel != panel_end; ++i, panel += work.in_steps.channel)
+        fetch_tile<R, C>(panel, work.in_steps.row, column);
+    }
     Sums<R, C> sums[kTurns];
     resume(sums[0], work, row->channel);
     FW_UNROLL for (int turn = 1; turn < kTurns; ++turn) clear(sums[turn]);
@@ -67,7 +107,7 @@ void sparse_piece(const PieceWork& given, const SparseRows& rows) noexcept {
   }
 }
 
-using SparseKernel = void (*)(const PieceWork&, const SparseRows&) noexcept;
+using SparseKernel = void (*)(const PieceWork&, const SparseRows&, const Fetch&) noexcept;
 
 template <int S, int R, int C>
 constexpr SparseKernel sparse_kernel() noexcept {
@@ -93,8 +133,28 @@ FW_INLINE SparseKernel sparse_kernel_for(int stride, const Piece& piece) noexcep
   return kSparseKernels[stride > 2 ? 0 : stride].at[(piece.rows - 1) * kMostColumns + piece.columns - 1];
 }
 
+// What to ask for while a block of a piece is summed: the next block's input, or the next piece's first.
+inline Fetch fetch_of(const SparseConv& op, std::int64_t tile, int block) noexcept {
+  const PackedSparseConv& packed = *op.packed;
+  const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
+  const LaneShape& in = packed.problem.in;
+  const int channels = packed.blocks.channels;
+  const bool next_tile = block + 1 == packed.channel_blocks;
+  Fetch fetch;
+  fetch.sums = block == 0 && packed.problem.out.size() > kLargeMap;
+  // Windows of several taps read each vector several times as it is.
+  const bool pointwise = packed.problem.conv.kernel_h * packed.problem.conv.kernel_w == 1;
+  if (!pointwise || packed.problem.conv.groups > 1 || (next_tile && (tile + 1) % pieces == 0)) return fetch;
+  const Piece& piece = packed.pieces.list.data[(next_tile ? tile + 1 : tile) % pieces];
+  const int first = next_tile ? 0 : (block + 1) * channels;
+  const PieceWork work = work_of(packed.problem, piece, static_cast<int>(tile / pieces), op.in, op.out, {});
+  fetch.panel = work.in + first * in.channel_stride();
+  fetch.channels = std::min(channels, in.channels - first);
+  return fetch;
+}
+
 // One piece, all blocks of input channels, and the strips first .. last-1 of output channels.
-inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64_t tile, Range strips) noexcept {
+inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64_t tile, Range strips, bool is_first) noexcept {
   const PackedSparseConv& packed = *op.packed;
   const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
   const int image = static_cast<int>(tile / pieces);
@@ -104,11 +164,14 @@ inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64
   for (int block = 0; block < packed.channel_blocks; ++block) {
     work.first = block == 0;
     work.last = block == packed.channel_blocks - 1;
+    Fetch fetch = fetch_of(op, tile, block);
+    fetch.entries = is_first;
     for (std::int64_t strip = strips.first; strip < strips.last; ++strip) {
       const SparseRun& run = packed.runs.data[block * packed.strips + strip];
       const SparseRows rows{packed.rows.data + run.first_row, packed.rows.data + run.last_row,
                             packed.entries.data + run.first_entry};
-      kernel(work, rows);
+      kernel(work, rows, fetch);
+      fetch.channels = 0;
       if (work.last && ending.later)
         for (const SparseRow* row = rows.first; row != rows.last; ++row)
           finish_later(ending, piece, work, image, row->channel);
@@ -122,8 +185,10 @@ inline void sparse_conv(const SparseConv& op, Part part) noexcept {
   const Ending ending = ending_of(op.epilogue, packed.pieces.flat);
   const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
   const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * pieces;
-  for_each_run(share(tiles * packed.strips, part), packed.strips,
-               [&](std::int64_t tile, Range strips) noexcept { sparse_strips(op, ending, tile, strips); });
+  const Range mine = share(tiles * packed.strips, part);
+  for_each_run(mine, packed.strips, [&](std::int64_t tile, Range strips) noexcept {
+    sparse_strips(op, ending, tile, strips, tile == mine.first / packed.strips);
+  });
 }
 
 }  // namespace featherweight::FW_ISA
