@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,6 +262,9 @@ CONV = node("Conv", ["x", "w"], ["y"], name="it")
         ),
         (node("Conv", ["x", "w"], ["y"], pads=[1, 1], name="it"), {"w": floats(4, 3, 3, 3)}, "it"),
         (node("Conv", ["x", "w"], ["y"], group=0, name="it"), {"w": floats(4, 3, 3, 3)}, "groups"),
+        (node("Conv", ["x", "w"], ["y"], strides=[2], name="it"), {"w": floats(4, 3, 3, 3)}, "2 axes"),
+        (node("Split", ["x", "p"], ["y", "z"], axis=1, name="it"), {"p": whole(2, 2)}, "cuts 3"),
+        (node("Split", ["x", "p"], ["y", "z"], axis=1, name="it"), {"p": whole(4, -1)}, "cuts 3"),
         (node("Reshape", ["x", "t"], ["y"], name="it"), {"t": whole(-1, -1)}, "it"),
         (node("Reshape", ["x", "t"], ["y"], name="it"), {"t": whole(0, 2**40)}, "it"),
         (node("Transpose", ["x"], ["y"], perm=[0, 1, 1, 9], name="it"), {}, "it|perm"),
@@ -317,6 +321,36 @@ def test_a_type_of_input_that_there_is_not(nets: SimpleNamespace) -> None:
         made.graph.input[0].type.tensor_type.elem_type = kind
         with pytest.raises((OnnxError, UnsupportedError)):
             fw.compile(made, tune=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("offset", "-8"), ("offset", "99999"), ("length", str(2**62)), ("length", "16"), ("offset", "text")],
+)
+def test_external_data_that_claim_other_bytes(
+    nets: SimpleNamespace, tmp_path: Path, key: str, value: str
+) -> None:
+    made = nets.model([node("Gemm", ["x", "w"], ["y"])], {"x": ("n", 64)}, ["y"], {"w": floats(64, 64)})
+    path = tmp_path / "big.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert compiles(path)
+    made = onnx.load(path, load_external_data=False)
+    (entry,) = [each for each in made.graph.initializer[0].external_data if each.key == key]
+    entry.value = value
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(OnnxError, match=r"'w'|tensor name: w"):
+        fw.compile(path, tune=False)
+
+
+def test_external_data_by_a_link_out_of_the_folder(nets: SimpleNamespace, tmp_path: Path) -> None:
+    made = nets.model([node("Gemm", ["x", "w"], ["y"])], {"x": ("n", 64)}, ["y"], {"w": floats(64, 64)})
+    (tmp_path / "net").mkdir()
+    path = tmp_path / "net" / "big.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "net" / "weights.bin").rename(tmp_path / "secret.bin")
+    (tmp_path / "net" / "weights.bin").symlink_to(tmp_path / "secret.bin")
+    with pytest.raises(OnnxError, match="must be a file in the folder"):
+        fw.compile(path, tune=False)
 
 
 def test_numbers_that_are_none_make_no_noise(nets: SimpleNamespace) -> None:

@@ -68,6 +68,8 @@ def split(node: Node, build: Builder) -> None:
         each = -(-size // count)
         sizes = [min(each, size - each * place) for place in range(count)]
     at = 0
+    if (isinstance(shape[axis], int) and sum(sizes) != shape[axis]) or min(sizes) < 0:
+        raise node.refuse(f"it cuts {shape[axis]} into {sizes}")
     for output, size in zip(node.outputs, sizes, strict=True):
         if output:
             take(build, node.input(0), axis, slice(at, at + size), output)

@@ -29,10 +29,12 @@ def window_of(node: Node, sizes: Shape, kernel: Sequence[int]) -> Window:
     axes = len(sizes)
     if axes not in (1, 2) or len(kernel) != axes:
         raise node.refuse(f"its window has {axes} axes; one and two are known")
-    strides = _pair(node.get("strides", None) or [1] * axes, 1)
-    dilations = _pair(node.get("dilations", None) or [1] * axes, 1)
-    both = _pair(kernel, 1)
+    given = {name: node.get(name, None) or [1] * axes for name in ("strides", "dilations")}
     pads = node.get("pads", None) or [0] * (2 * axes)
+    if {len(numbers) for numbers in given.values()} != {axes} or len(pads) != 2 * axes:
+        raise node.refuse(f"its {given} and pads {list(pads)} are not those of a window of {axes} axes")
+    strides, dilations = _pair(given["strides"], 1), _pair(given["dilations"], 1)
+    both = _pair(kernel, 1)
     named = node.get("auto_pad", "NOTSET")
     if named in ("SAME_UPPER", "SAME_LOWER"):
         picture = sizes if axes == 2 else (1, *sizes)
