@@ -191,10 +191,24 @@ LaneMap& Builder::make_lanes(ValueId value) {
 
 LaneMap& Builder::make_lanes_over(ValueId value, ValueId over) {
   LaneMap& map = make_lanes(value);
-  const LaneMap& other = map_of(over, tiling());
-  const bool same = other.shape != nullptr && *other.shape == *map.shape;
-  if (same && !is_read_later(over) && !options_.separate_buffers) map.buffer = other.buffer;
+  take_memory(map, over);
   return map;
+}
+
+LaneMap& Builder::make_lanes_in_place(ValueId value) {
+  LaneMap& map = make_lanes(value);
+  const auto& operands = graph_.operations[current_].inputs;
+  std::any_of(operands.begin(), operands.end(), [&](ValueId operand) { return take_memory(map, operand); });
+  return map;
+}
+
+bool Builder::take_memory(LaneMap& map, ValueId of) {
+  const auto& maps = maps_[at(of)];
+  const auto other = std::find_if(maps.begin(), maps.end(), [&](const LaneMap& m) { return m.tiling == map.tiling; });
+  const bool same = other != maps.end() && other->shape != nullptr && *other->shape == *map.shape;
+  if (!same || is_read_later(of) || options_.separate_buffers) return false;
+  map.buffer = other->buffer;
+  return true;
 }
 
 bool Builder::is_read_later(ValueId value) const {

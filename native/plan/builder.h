@@ -73,6 +73,8 @@ class Builder {
   // The same, in the memory of `over`, which has the same sizes, if nobody reads that later. The step may read it
   // where it writes, not elsewhere.
   LaneMap& make_lanes_over(ValueId value, ValueId over);
+  // The same, in the memory of any operand.
+  LaneMap& make_lanes_in_place(ValueId value);
   BufferId make_scratch(std::int64_t bytes);
   // `value` is the same array as `of`.
   void alias(ValueId value, ValueId of);
@@ -124,6 +126,7 @@ class Builder {
   bool retiled(LaneMap& map, ValueId value);
   void add_retile(const LaneMap& from, const LaneMap& to, Strides strides);
   bool is_read_later(ValueId value) const;
+  bool take_memory(LaneMap& map, ValueId of);
   void copy_outputs();
   void place(std::unique_ptr<Step> step, const char* name, double estimate);
   void bind_slot(Slot slot);

@@ -61,7 +61,7 @@ class LaneLowering {
 
   Status operator()(const UnaryAttributes&) {
     const LaneMap& in = input(0);
-    const LaneMap& out = b_.make_lanes(o_.output);
+    const LaneMap& out = b_.make_lanes_in_place(o_.output);
     auto& step = b_.add(b_.kernels().lane_unary, "lane_unary", 4 * vectors(out) * kTouched);
     step.args.activation = o_.activation;
     return ends(step, in, out);
@@ -70,7 +70,7 @@ class LaneLowering {
   Status operator()(const BinaryAttributes& a) {
     if (b_.mode() == Mode::kAffine) return channel_affine(a);
     const LaneMap &left = input(0), &right = input(1);
-    const LaneMap& out = b_.make_lanes(o_.output);
+    const LaneMap& out = b_.make_lanes_in_place(o_.output);
     auto& step = b_.add(b_.kernels().lane_binary, "lane_binary", vectors(out) * kTouched);
     step.args.kind = a.kind;
     step.args.activation = o_.activation;
@@ -231,7 +231,7 @@ class LaneLowering {
     return {};
   }
   KernelStep<LaneAffine>& affine_step(const LaneMap& in) {
-    const LaneMap& out = b_.make_lanes(o_.output);
+    const LaneMap& out = b_.make_lanes_in_place(o_.output);
     auto& step = b_.add(b_.kernels().lane_affine, "lane_affine", vectors(out) * kTouched);
     step.args.activation = o_.activation;
     b_.bind(step.args.in, in);

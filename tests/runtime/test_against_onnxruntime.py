@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -118,7 +119,9 @@ def test_whatever_kernels_are_chosen(nets: SimpleNamespace, net: Any, data: st.D
     made = model_of(nets, net)
     pairs = pairs_of(nets, made, net, batches(net))
     choices: list[Any] = [{"kernel": "dense"}]
-    choices += [{"kernel": "sparse", "blocks": blocks} for blocks in tuning.BLOCKS]
+    choices += [
+        {"kernel": "sparse", "blocks": blocks} for blocks in product(tuning.POSITIONS, tuning.CHANNELS)
+    ]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "net.fw"
         fw.compile(made, path, threads=1, tune=False)

@@ -69,12 +69,13 @@ def test_of_about_equals_dense_stays(measured: Any, sparse: float) -> None:
 
 
 def test_blocks_are_tried_for_sparse_layers_only(measured: Any) -> None:
-    best = tuning.BLOCKS[-1]
+    best = (tuning.POSITIONS[-1], tuning.CHANNELS[-2])
 
     def cost(layer: Operation) -> float:
         if layer.name == "l1" or layer.attributes["kernel"] == "dense":
             return 2.0 if layer.name == "l0" else 1.0
-        return 0.5 if layer.attributes.get("blocks") == best else 1.0
+        blocks = layer.attributes.get("blocks", (0, 0))
+        return 1.0 - 0.2 * (blocks[0] == best[0]) - 0.2 * (blocks[1] == best[1])
 
     measured(cost)
     graph = tuning.tuned(network(0.9, 0.9), Settings())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -18,13 +19,15 @@ from featherweight.runtime.session import Session, of_graph
 LEAST_SPARSITY = 0.3  # below it no sparse kernel is faster: it is not tried
 GUESSED_SPARSITY = 0.7  # from here on a sparse kernel is taken where nothing is measured
 ROUNDS, REPEATS = 3, 5
-# What is tried of the sparse kernel: vectors of accumulators, input channels summed before the next block.
-BLOCKS = ((0, 0), (4, 0), (8, 0), (12, 0), (16, 0), (0, 64), (0, 128))
+# What is tried of the sparse kernel, one after the other: vectors of accumulators, then input channels that are
+# summed before the next block; 0 is the kernel's own choice.
+POSITIONS = (0, 4, 7, 10, 14)
+CHANNELS = (0, 32, 48, 64, 96, 128, 192)
 WORTH = 0.97  # of the time of the first choice: what is hardly faster was lucky
 _LAYERS = ("conv", "linear")
 
 Choice = Mapping[str, Any]  # attributes of a layer
-Choices = Mapping[str, Choice]  # by the name of the operation
+Choose = Callable[[Operation], Choice]
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,23 @@ def tuned(graph: Graph, settings: Settings) -> Graph:
     graph = chosen(graph, lambda layer: {} if layer.name in layers else {"kernel": "dense"})
     if not layers:
         return graph
-    kernels: list[Choice] = [{"kernel": "dense"}, {"kernel": "sparse"}]
-    graph = _best(graph, layers, kernels, settings)
+    graph = _best(graph, layers, [lambda _: {"kernel": "dense"}, lambda _: {"kernel": "sparse"}], settings)
     sparse = [layer.name for layer in graph.operations if layer.attributes.get("kernel") == "sparse"]
-    blocks: list[Choice] = [{"kernel": "sparse", "blocks": block} for block in BLOCKS]
-    return _best(graph, sparse, blocks, settings) if sparse else graph
+    if not sparse:
+        return graph
+    graph = _best(graph, sparse, [partial(_with_positions, wanted=wanted) for wanted in POSITIONS], settings)
+    return _best(graph, sparse, [partial(_with_channels, wanted=wanted) for wanted in CHANNELS], settings)
 
 
-def chosen(graph: Graph, choose: Callable[[Operation], Choice]) -> Graph:
+def _with_positions(layer: Operation, wanted: int) -> Choice:
+    return {"blocks": (wanted, layer.attributes.get("blocks", (0, 0))[1])}
+
+
+def _with_channels(layer: Operation, wanted: int) -> Choice:
+    return {"blocks": (layer.attributes.get("blocks", (0, 0))[0], wanted)}
+
+
+def chosen(graph: Graph, choose: Choose) -> Graph:
     """Return the graph with attributes of its layers set, and constants stored as they then should be."""
     operations = [
         replace(operation, attributes={**operation.attributes, **choose(operation)})
@@ -75,19 +87,19 @@ def _sparsity(graph: Graph, layer: Operation) -> float:
     return sparsity(graph.constants[layer.constants["weight"]].array)
 
 
-def _best(graph: Graph, layers: list[str], choices: Sequence[Choice], settings: Settings) -> Graph:
+def _best(graph: Graph, layers: list[str], choices: Sequence[Choose], settings: Settings) -> Graph:
     """Return the graph with the fastest choice for each of ``layers``; of about equals the first."""
     candidates = [
-        chosen(graph, lambda layer, choice=choice: choice if layer.name in layers else {})
-        for choice in choices
+        chosen(graph, lambda layer, choose=choose: choose(layer) if layer.name in layers else {})
+        for choose in choices
     ]
     times = _times([of_graph(each, settings.threads, settings.isa) for each in candidates], settings.inputs)
-    best: dict[str, Choice] = {}
+    best: dict[str, Choose] = {}
     for layer in layers:
         own = [each.get(layer, float("inf")) for each in times]
         fastest = own.index(min(own))
         best[layer] = choices[fastest if own[fastest] < WORTH * own[0] else 0]
-    return chosen(graph, lambda layer: best.get(layer.name, {}))
+    return chosen(graph, lambda layer: best[layer.name](layer) if layer.name in best else {})
 
 
 def _times(sessions: list[Session], inputs: tuple[npt.NDArray[Any], ...]) -> list[dict[str, float]]:
