@@ -23,7 +23,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def timing(median: float) -> dict[str, float]:
-    return {"median": median, "low": 0.9 * median, "high": 1.1 * median, "turns": 9}
+    return {"median": median, "low": 0.9 * median, "high": 1.1 * median, "calls": 9}
 
 
 def speed(network: str, sparsity: float, batch: int, threads: int, isa: str) -> dict[str, Any]:

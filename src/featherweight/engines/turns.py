@@ -1,7 +1,8 @@
 """Timing of several sides that take turns (A B A B ...).
 
 What else the machine does meanwhile falls on all of them alike, which two measurements one after the other
-cannot promise.
+cannot promise. A turn is a call that is not timed and a few that are: what the others left of the caches, and
+threads that slept meanwhile, are no part of how fast a side is where it runs alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter, sleep
 
-FEWEST_TURNS = 5
+FEWEST_CALLS = 6
+CALLS = 3  # timed in each turn
 REST = 0.05  # for engines that run on several threads
 
 
@@ -23,13 +25,13 @@ class Spread:
         median: of the turns.
         low: first quartile.
         high: third quartile.
-        turns: how many were timed.
+        calls: how many were timed.
     """
 
     median: float
     low: float
     high: float
-    turns: int
+    calls: int
 
     @classmethod
     def of(cls, milliseconds: list[float]) -> Spread:
@@ -51,21 +53,21 @@ def in_turns(
     """Call the sides in turn and return the milliseconds of each, by their names.
 
     Args:
-        sides: what is timed; each is called once before, uncounted.
-        seconds: how long to measure in all, about; each side is timed at least five times.
-        rest: seconds of sleep before each, not timed: threads of some engines go on spinning after a run, and
+        sides: what is timed.
+        seconds: how long to measure in all, about; each side has at least two turns.
+        rest: seconds of sleep before each turn: threads of some engines go on spinning after a run, and
             take their core from who comes next.
         clock: seconds that have passed.
     """
-    for side in sides.values():
-        side()
     times: dict[str, list[float]] = {name: [] for name in sides}
     begin = clock()
-    while len(next(iter(times.values()))) < FEWEST_TURNS or clock() - begin < seconds:
+    while len(next(iter(times.values()))) < FEWEST_CALLS or clock() - begin < seconds:
         for name, side in sides.items():
             if rest:
                 sleep(rest)
-            start = clock()
             side()
-            times[name].append(1e3 * (clock() - start))
+            for _ in range(CALLS):
+                start = clock()
+                side()
+                times[name].append(1e3 * (clock() - start))
     return {name: Spread.of(found) for name, found in times.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy.typing as npt
@@ -18,9 +19,11 @@ from featherweight.runtime.session import Session, of_graph
 
 LEAST_SPARSITY = 0.3  # below it no sparse kernel is faster: it is not tried
 GUESSED_SPARSITY = 0.7  # from here on a sparse kernel is taken where nothing is measured
-ROUNDS, REPEATS = 3, 5
-# What is tried of the sparse kernel, one after the other: vectors of accumulators, then input channels that are
-# summed before the next block; 0 is the kernel's own choice.
+ROUNDS = 3
+REPEATS = 5  # runs of each in a round
+LONG = 0.2  # seconds of two runs from which on there is one in a round
+# What is tried of the sparse kernel, one after the other: vectors of accumulators, then input channels that
+# are summed before the next block; 0 is the kernel's own choice.
 POSITIONS = (0, 4, 7, 10, 14)
 CHANNELS = (0, 32, 48, 64, 96, 128, 192)
 WORTH = 0.97  # of the time of the first choice: what is hardly faster was lucky
@@ -104,17 +107,20 @@ def _best(graph: Graph, layers: list[str], choices: Sequence[Choose], settings: 
 
 def _times(sessions: list[Session], inputs: tuple[npt.NDArray[Any], ...]) -> list[dict[str, float]]:
     """Return for each session the milliseconds of each operation: the least of its medians."""
+    begin = perf_counter()
+    sessions[0].profile(*inputs, repeats=1)
+    repeats = REPEATS if perf_counter() - begin < LONG else 1
     found: list[dict[str, float]] = [{} for _ in sessions]
     for _ in range(ROUNDS):
         for times, session in zip(found, sessions, strict=True):
-            for name, milliseconds in _by_operation(session, inputs).items():
+            for name, milliseconds in _by_operation(session, inputs, repeats).items():
                 times[name] = min(times.get(name, float("inf")), milliseconds)
     return found
 
 
-def _by_operation(session: Session, inputs: tuple[npt.NDArray[Any], ...]) -> dict[str, float]:
+def _by_operation(session: Session, inputs: tuple[npt.NDArray[Any], ...], repeats: int) -> dict[str, float]:
     """Return the milliseconds of each operation; steps of one operation add up."""
     sums: dict[str, float] = {}
-    for row in session.profile(*inputs, repeats=REPEATS).rows:
+    for row in session.profile(*inputs, repeats=repeats).rows:
         sums[row.operation] = sums.get(row.operation, 0.0) + row.milliseconds
     return sums

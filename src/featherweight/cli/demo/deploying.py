@@ -72,4 +72,4 @@ def _accuracy(session: Session, subject: Subject) -> float:
 
 
 def _milliseconds(spread: Spread) -> Milliseconds:
-    return Milliseconds(spread.median, spread.low, spread.high, spread.turns)
+    return Milliseconds(spread.median, spread.low, spread.high, spread.calls)

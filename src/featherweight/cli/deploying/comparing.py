@@ -137,12 +137,12 @@ def _difference(expected: list[Any], got: list[Any]) -> float | None:
 
 def _table(record: dict[str, Any]) -> Table:
     title = f"batch {record['batch']}, {record['threads']} thread(s), fp32; median [quartiles] in turns"
-    numbers = [Column(name, justify="right") for name in ("ms", "times the first", "turns", "difference")]
+    numbers = [Column(name, justify="right") for name in ("ms", "times the first", "runs", "difference")]
     table = Table("network", *numbers, title=escape(title), title_justify="left")
     for row in record["rows"]:
         spread = Spread(**row["milliseconds"])
         difference = "other shapes" if row["difference"] is None else f"{row['difference']:.1e}"
-        table.add_row(escape(row["side"]), str(spread), f"{row['ratio']:.2f}x", str(spread.turns), difference)
+        table.add_row(escape(row["side"]), str(spread), f"{row['ratio']:.2f}x", str(spread.calls), difference)
     return table
 
 

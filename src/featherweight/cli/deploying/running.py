@@ -43,7 +43,7 @@ def run_call(asked: Call, json_file: Path | None) -> None:
     for name, array in outputs.items():
         say(f"{name}: {array.dtype} {tuple(array.shape)}{_summary(array)}")
     time = in_turns({"run": lambda: session.run(*arrays)}, seconds=0.5)["run"]
-    say(f"{time} ms, {session.threads} thread(s), {session.isa}; median [quartiles] of {time.turns} runs")
+    say(f"{time} ms, {session.threads} thread(s), {session.isa}; median [quartiles] of {time.calls} runs")
     if asked.out is not None:
         with replacing(asked.out) as file:
             np.savez(file, **outputs)
