@@ -4,8 +4,8 @@
     python -m benchmarks.runtime.speed --networks resnet50 --sparsities 0.9 --threads 1 --batches 1
     FEATHERWEIGHT_ISA=avx2 python -m benchmarks.runtime.speed ...    # ours with AVX2; others have none such
 
-The engines take turns (A B A B ...) in one process, in fp32; a turn is a run that does not count and three that
-do. Our file is tuned on one thread, and runs on all numbers of them. Needs ``make peers``. Run it alone.
+The engines take turns (A B A B ...) in one process, in fp32; a turn is a run that does not count and three
+that do. Our file is tuned on one thread, and runs on all numbers of them. Needs ``make peers``. Run it alone.
 """
 
 from __future__ import annotations
