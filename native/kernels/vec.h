@@ -21,7 +21,7 @@
 //   shift_lanes(v, shift, bits, other)     lane l: v's lane l + shift where bit l is set, else other's lane l
 //   in_register(v)                         v, which the compiler does not load again for each use
 //   sum(v)                                 of all lanes
-//   prefetch(p)                            into the first cache
+//   prefetch(p), prefetch_second(p)        into the first cache, into the second
 #pragma once
 
 #include <cstddef>

@@ -13,26 +13,23 @@ from featherweight.runtime.tuning import Settings
 
 
 def network(*zeros: float) -> Graph:
-    """A chain of linear layers, each with so many zeros."""
+    """A chain of pointwise convolutions, each with so many zeros."""
     operations: list[Operation] = []
     constants: dict[str, Constant] = {}
     for place, fraction in enumerate(zeros):
-        weight = np.ones((10, 10), np.float32)
+        weight = np.ones((10, 10, 1, 1), np.float32)
         weight.reshape(-1)[: round(100 * fraction)] = 0
         constants[f"w{place}"] = Constant(weight)
         inputs = (f"v{place}",) if place else ("x",)
-        layer = Operation("linear", f"l{place}", inputs, (f"v{place + 1}",), {}, {"weight": f"w{place}"})
+        layer = Operation("conv", f"l{place}", inputs, (f"v{place + 1}",), {}, {"weight": f"w{place}"})
         operations.append(layer)
-    return Graph((Input("x", (1, 10)),), (f"v{len(zeros)}",), tuple(operations), constants)
+    return Graph((Input("x", (1, 10, 4, 4)),), (f"v{len(zeros)}",), tuple(operations), constants)
 
 
 class FakeSession:
     """Takes as long as ``cost`` says for each layer's attributes."""
 
-    made = 0
-
     def __init__(self, graph: Graph, cost: Any) -> None:
-        FakeSession.made += 1
         self.times = {layer.name: cost(layer) for layer in graph.operations}
 
     def profile(self, *inputs: Any, repeats: int) -> Any:
@@ -45,7 +42,6 @@ class FakeSession:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Any:
     def with_cost(cost: Any) -> None:
-        FakeSession.made = 0
         monkeypatch.setattr(tuning, "of_graph", lambda graph, threads, isa: FakeSession(graph, cost))
 
     return with_cost
@@ -68,26 +64,24 @@ def test_of_about_equals_dense_stays(measured: Any, sparse: float) -> None:
     assert graph.operations[0].attributes["kernel"] == "dense"
 
 
-def test_blocks_are_tried_for_sparse_layers_only(measured: Any) -> None:
+def test_positions_are_tried_for_all_convolutions_and_channels_for_sparse_ones(measured: Any) -> None:
     best = (tuning.POSITIONS[-1], tuning.CHANNELS[-2])
 
     def cost(layer: Operation) -> float:
-        if layer.name == "l1" or layer.attributes["kernel"] == "dense":
-            return 2.0 if layer.name == "l0" else 1.0
+        slow = 2.0 if layer.attributes["kernel"] == ("sparse" if layer.name == "l1" else "dense") else 1.0
         blocks = layer.attributes.get("blocks", (0, 0))
-        return 1.0 - 0.2 * (blocks[0] == best[0]) - 0.2 * (blocks[1] == best[1])
+        return slow - 0.2 * (blocks[0] == best[0]) - 0.2 * (blocks[1] == best[1])
 
     measured(cost)
-    graph = tuning.tuned(network(0.9, 0.9), Settings())
-    assert graph.operations[0].attributes["blocks"] == best
-    assert "blocks" not in graph.operations[1].attributes
+    graph = tuning.tuned(network(0.9, 0.9, 0.0), Settings())
+    assert [layer.attributes["blocks"] for layer in graph.operations] == [best, (best[0], 0), (best[0], 0)]
 
 
-def test_nothing_is_measured_without_zeros(measured: Any) -> None:
-    measured(lambda layer: 1.0)
-    graph = tuning.tuned(network(0.0, 0.1), Settings())
-    assert FakeSession.made == 0
-    assert {layer.attributes["kernel"] for layer in graph.operations} == {"dense"}
+def test_without_zeros_sparse_kernels_are_not_tried(measured: Any) -> None:
+    tried: set[str] = set()
+    measured(lambda layer: tried.add(layer.attributes["kernel"]) or 1.0)
+    tuning.tuned(network(0.0, 0.1), Settings())
+    assert tried == {"dense"}
 
 
 def test_without_measuring_many_zeros_are_sparse() -> None:

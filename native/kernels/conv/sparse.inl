@@ -48,8 +48,11 @@ constexpr int turns_of(int positions) noexcept { return positions >= 6 ? 1 : pos
 struct Fetch {
   bool entries = false;          // nobody has read these nonzeros yet
   bool sums = false;             // the map where sums lie is large
-  const float* panel = nullptr;  // of the next block of input channels, or of the next piece: its first position
-  int channels = 0;              // of the panel
+  // What the next block of input channels, or the next piece, reads: so many rows of vectors of each channel.
+  const float* panel = nullptr;
+  int channels = 0, rows = 0, columns = 0;
+  std::ptrdiff_t row_stride = 0;
+  bool is_small = false;  // as much as the first cache holds
 };
 constexpr int kEntriesOfLine = 64 / sizeof(SparseEntry);
 constexpr int kEntriesFetched = 256, kRowsFetched = 12;  // how far ahead
@@ -68,6 +71,12 @@ FW_INLINE void fetch_row(const PieceWork& work, std::ptrdiff_t channel) noexcept
     fetch_tile<R, C>(work.residual + channel * work.residual_steps.channel, work.residual_steps.row, Vec::kLanes);
 }
 
+FW_INLINE void fetch_channel(const Fetch& fetch, const float* first) noexcept {
+  for (int i = 0; i < fetch.rows; ++i, first += fetch.row_stride)
+    for (const float* p = first; p != first + std::ptrdiff_t{fetch.columns} * Vec::kLanes; p += Vec::kLanes)
+      fetch.is_small ? prefetch(p) : prefetch_second(p);
+}
+
 FW_INLINE void fetch_entries(const SparseEntry* first, std::ptrdiff_t count) noexcept {
   for (std::ptrdiff_t i = 0; i < count; i += kEntriesOfLine) prefetch(first + kEntriesFetched + i);
 }
@@ -76,7 +85,6 @@ template <int R, int C, int S>
 void sparse_piece(const PieceWork& given, const SparseRows& rows, const Fetch& fetch) noexcept {
   constexpr int kTurns = turns_of(R * C);
   const PieceWork work = given;
-  const std::ptrdiff_t column = S != 0 ? std::ptrdiff_t{S} * Vec::kLanes : work.in_steps.column;
   const bool fetches = fetch.entries || fetch.sums || fetch.channels > 0;
   const float* panel = fetch.panel;
   const float* const panel_end = panel + fetch.channels * work.in_steps.channel;
@@ -88,7 +96,7 @@ void sparse_piece(const PieceWork& given, const SparseRows& rows, const Fetch& f
       if (fetch.entries) fetch_entries(entry, row->entries);
       if (fetch.sums && rows.last - row > kRowsFetched) fetch_row<R, C>(work, row[kRowsFetched].channel);
       for (std::ptrdiff_t i = 0; i < of_row && panel != panel_end; ++i, panel += work.in_steps.channel)
-        fetch_tile<R, C>(panel, work.in_steps.row, column);
+        fetch_channel(fetch, panel);
     }
     Sums<R, C> sums[kTurns];
     resume(sums[0], work, row->channel);
@@ -138,18 +146,24 @@ inline Fetch fetch_of(const SparseConv& op, std::int64_t tile, int block) noexce
   const PackedSparseConv& packed = *op.packed;
   const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
   const LaneShape& in = packed.problem.in;
+  const ConvShape& conv = packed.problem.conv;
   const int channels = packed.blocks.channels;
   const bool next_tile = block + 1 == packed.channel_blocks;
   Fetch fetch;
   fetch.sums = block == 0 && packed.problem.out.size() > kLargeMap;
-  // Windows of several taps read each vector several times as it is.
-  const bool pointwise = packed.problem.conv.kernel_h * packed.problem.conv.kernel_w == 1;
-  if (!pointwise || packed.problem.conv.groups > 1 || (next_tile && (tile + 1) % pieces == 0)) return fetch;
+  const bool pointwise = conv.kernel_h * conv.kernel_w == 1;
+  // Windows read each vector several times as it is: they gain only where the map is far.
+  if (in.size() < (pointwise ? kLargeMap : 2 * kLargeMap) || conv.groups > 1 || (next_tile && (tile + 1) % pieces == 0)) return fetch;
   const Piece& piece = packed.pieces.list.data[(next_tile ? tile + 1 : tile) % pieces];
   const int first = next_tile ? 0 : (block + 1) * channels;
   const PieceWork work = work_of(packed.problem, piece, static_cast<int>(tile / pieces), op.in, op.out, {});
-  fetch.panel = work.in + first * in.channel_stride();
+  fetch.panel = work.in + first * in.channel_stride() - conv.pad_top * in.row_stride() -
+                std::ptrdiff_t{conv.pad_left} * in.lanes;
   fetch.channels = std::min(channels, in.channels - first);
+  fetch.rows = (piece.rows - 1) * conv.stride_h + (conv.kernel_h - 1) * conv.dilation_h + 1;
+  fetch.columns = (piece.columns - 1) * conv.stride_w + (conv.kernel_w - 1) * conv.dilation_w + 1;
+  fetch.row_stride = in.row_stride();
+  fetch.is_small = pointwise;
   return fetch;
 }
 

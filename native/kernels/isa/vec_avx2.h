@@ -68,5 +68,6 @@ FW_INLINE float sum(Vec v) noexcept {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 FW_INLINE void prefetch(const void* p) noexcept { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+FW_INLINE void prefetch_second(const void* p) noexcept { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace featherweight::FW_ISA

@@ -56,5 +56,6 @@ FW_INLINE Vec in_register(Vec v) noexcept {
 }
 FW_INLINE float sum(Vec v) noexcept { return _mm512_reduce_add_ps(v.raw); }
 FW_INLINE void prefetch(const void* p) noexcept { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+FW_INLINE void prefetch_second(const void* p) noexcept { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace featherweight::FW_ISA

@@ -128,5 +128,12 @@ FW_INLINE void prefetch(const void* p) noexcept {
   (void)p;
 #endif
 }
+FW_INLINE void prefetch_second(const void* p) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(p, 0, 2);
+#else
+  (void)p;
+#endif
+}
 
 }  // namespace featherweight::FW_ISA

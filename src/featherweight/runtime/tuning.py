@@ -22,8 +22,8 @@ GUESSED_SPARSITY = 0.7  # from here on a sparse kernel is taken where nothing is
 ROUNDS = 3
 REPEATS = 5  # runs of each in a round
 LONG = 0.2  # seconds of two runs from which on there is one in a round
-# What is tried of the sparse kernel, one after the other: vectors of accumulators, then input channels that
-# are summed before the next block; 0 is the kernel's own choice.
+# What is tried of convolutions, one after the other: vectors of accumulators, then input channels that a
+# sparse kernel sums before the next block; 0 is the kernel's own choice.
 POSITIONS = (0, 4, 7, 10, 14)
 CHANNELS = (0, 32, 48, 64, 96, 128, 192)
 WORTH = 0.97  # of the time of the first choice: what is hardly faster was lucky
@@ -51,15 +51,13 @@ def untuned(graph: Graph) -> Graph:
 
 def tuned(graph: Graph, settings: Settings) -> Graph:
     """Return the graph with the kernel that was faster for each layer on this machine."""
-    layers = [layer.name for layer in graph.operations if _is_worth_trying(graph, layer)]
-    graph = chosen(graph, lambda layer: {} if layer.name in layers else {"kernel": "dense"})
-    if not layers:
-        return graph
-    graph = _best(graph, layers, [lambda _: {"kernel": "dense"}, lambda _: {"kernel": "sparse"}], settings)
-    sparse = [layer.name for layer in graph.operations if layer.attributes.get("kernel") == "sparse"]
-    if not sparse:
-        return graph
-    graph = _best(graph, sparse, [partial(_with_positions, wanted=wanted) for wanted in POSITIONS], settings)
+    unsure = [layer.name for layer in graph.operations if _is_worth_trying(graph, layer)]
+    graph = chosen(graph, lambda layer: {} if layer.name in unsure else {"kernel": "dense"})
+    graph = _best(graph, unsure, [lambda _: {"kernel": "dense"}, lambda _: {"kernel": "sparse"}], settings)
+    convs = [layer for layer in graph.operations if layer.op == "conv"]
+    layers = [layer.name for layer in convs]
+    graph = _best(graph, layers, [partial(_with_positions, wanted=wanted) for wanted in POSITIONS], settings)
+    sparse = [layer.name for layer in convs if layer.attributes.get("kernel") == "sparse"]
     return _best(graph, sparse, [partial(_with_channels, wanted=wanted) for wanted in CHANNELS], settings)
 
 
@@ -92,6 +90,8 @@ def _sparsity(graph: Graph, layer: Operation) -> float:
 
 def _best(graph: Graph, layers: list[str], choices: Sequence[Choose], settings: Settings) -> Graph:
     """Return the graph with the fastest choice for each of ``layers``; of about equals the first."""
+    if not layers:
+        return graph
     candidates = [
         chosen(graph, lambda layer, choose=choose: choose(layer) if layer.name in layers else {})
         for choose in choices
