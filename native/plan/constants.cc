@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "formats/gap.h"
@@ -155,6 +156,18 @@ Status check_total(const std::vector<Constant>& constants, const File& file) {
   return {Code::kMemory, std::to_string(total) + " bytes of constants; the most is " + std::to_string(most)};
 }
 
+Status check_owners(const Graph& graph, const File& file) {
+  std::unordered_set<std::string> owned;
+  for (const ConstantInfo& info : graph.constants) {
+    const bool is_sparse = info.storage == Storage::kSparse;
+    owned.insert(is_sparse ? info.name + ".values" : info.name);
+    if (is_sparse) owned.insert(info.name + ".gaps");
+  }
+  for (const auto& [name, tensor] : file.tensors)
+    if (owned.count(name) == 0) return {Code::kFile, "tensor " + quoted(name) + " belongs to no constant"};
+  return {};
+}
+
 Result<std::vector<Constant>> bind_constants(const Graph& graph, const File& file) {
   std::vector<Constant> constants;
   constants.reserve(graph.constants.size());
@@ -164,6 +177,7 @@ Result<std::vector<Constant>> bind_constants(const Graph& graph, const File& fil
     constants.push_back(std::move(constant).value());
   }
   FW_TRY(check_total(constants, file));
+  FW_TRY(check_owners(graph, file));
   return constants;
 }
 

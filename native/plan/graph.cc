@@ -2,6 +2,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "plan/operation_table.h"
@@ -132,7 +133,10 @@ class GraphParser {
       return wrong((op != nullptr ? "unknown operation " + quoted(*op) : std::string("\"op\" should be a string")) +
                    "; there are: " + operation_names());
     out.op = *op;
-    if (const std::string* name = members.string("name")) out.name = name->substr(0, 200);
+    const std::string* name = members.string("name");
+    if (name == nullptr) return wrong("\"name\" should be a string");
+    out.name = *name;
+    if (!operation_names_.insert(*name).second) return wrong("another operation has its name");
     FW_TRY(parse_operands(members.array("inputs"), *row, out));
     FW_TRY(parse_operation_constants(members.find("constants"), *row, out));
     FW_TRY(check_operands(*row, out));
@@ -217,6 +221,7 @@ class GraphParser {
   Graph graph_;
   std::unordered_map<std::string, ValueId> value_ids_;
   std::unordered_map<std::string, ConstantId> constant_ids_;
+  std::unordered_set<std::string> operation_names_;
 };
 
 }  // namespace

@@ -129,8 +129,8 @@ struct Operation {
   Activation activation;  // at the end; for `unary` it is the operation
   Attributes attributes;
 
-  // "conv layer1.0.conv1": for messages and profiles.
-  std::string title() const { return op + (name.empty() ? "" : " " + name); }
+  // "conv layer1.0.conv1", for messages: a long name is cut.
+  std::string title() const { return op + (name.empty() ? "" : " ") + std::string(beginning_of(name, 200)); }
 };
 
 enum class Storage : std::uint8_t { kDense, kSparse };

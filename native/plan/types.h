@@ -69,10 +69,17 @@ inline std::string text_of(const Shape& shape) {
   return text + ")";
 }
 
+// The first bytes of a text in UTF-8, without a part of a character at the end: `most` or up to three fewer.
+inline std::string_view beginning_of(std::string_view text, std::size_t most) noexcept {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0u) == 0x80u) --most;
+  return text.substr(0, most);
+}
+
 // A name that a stranger wrote, cut to a length that fits a message.
 inline std::string quoted(std::string_view name) {
   constexpr std::size_t kLongest = 120;
-  std::string text = "\"" + std::string(name.substr(0, kLongest));
+  std::string text = "\"" + std::string(beginning_of(name, kLongest));
   return text + (name.size() > kLongest ? "...\"" : "\"");
 }
 

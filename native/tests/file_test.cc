@@ -149,6 +149,11 @@ void constants_are_held_against_the_graph() {
   CHECK(refuses(with("\"w2\": {\"shape\": [2, 4], \"storage\": \"dense\"",
                      "\"w2\": {\"shape\": [2, 4], \"storage\": \"sparse\""),
                 Code::kFile, "no tensor \"w2.values\""));
+  CHECK(refuses(with("\"b\": {\"shape\": [4], \"storage\": \"dense\"}, ", ""), Code::kGraph, "bias"));
+  FwFile more = small_network();
+  const std::string graph = more.graph();
+  more.dense("w9", {1}, {1.0f});
+  CHECK(refuses(FwFile::assemble(more.header(graph), more.body()), Code::kFile, "\"w9\" belongs to no constant"));
 }
 
 // Zeros that take no room in a file take some when they are decoded.

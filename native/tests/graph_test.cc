@@ -126,8 +126,30 @@ void graphs_that_are_wrong_are_refused() {
   FwFile twice = with_constants();
   twice.op("unary", "\"x\"", "x", R"("activation": {"kind": "relu"})").output("x");
   CHECK(parse_graph(twice.graph()).status().text().find("defined twice") != std::string::npos);
+  FwFile named = with_constants();
+  const std::string relu = R"("activation": {"kind": "relu"})";
+  const std::string both = named.op("unary", "\"x\"", "y", relu).op("unary", "\"x\"", "z", relu).output("y").graph();
+  const auto with_name = [&](const std::string& name) {
+    const std::string old = R"("name": "z")";
+    return parse_graph(std::string(both).replace(both.find(old), old.size(), name)).status().text();
+  };
+  CHECK(with_name(R"("name": "other")").empty());
+  CHECK(with_name(R"("name": "y")").find("another operation has its name") != std::string::npos);
+  CHECK(with_name(R"("name": 5)").find("\"name\" should be a string") != std::string::npos);
   FwFile open = with_constants();
   CHECK(parse_graph(open.output("z").graph()).status().text().find("\"z\" is not defined") != std::string::npos);
+}
+
+// Whoever measures finds its layers by name; messages have the beginning.
+void long_names_are_kept() {
+  const std::string name = std::string(199, 'n') + "\u00e9" + std::string(100, 'n');
+  const std::string relu = R"("activation": {"kind": "relu"})";
+  const auto graph = parse_graph(with_constants().op("unary", "\"x\"", name, relu).output(name).graph());
+  CHECK(graph.ok());
+  CHECK(graph.value().operations[0].name == name);
+  CHECK(graph.value().operations[0].title() == "unary " + std::string(199, 'n'));  // no half of a character
+  CHECK(quoted(std::string(119, 'n') + "\u00e9") == '"' + std::string(119, 'n') + "...\"");
+  CHECK(quoted("\u00e9") == "\"\u00e9\"");
 }
 
 void unknown_sizes_are_told() {
@@ -147,6 +169,7 @@ int main() {
   shapes_are_inferred();
   shapes_that_do_not_fit_are_refused();
   graphs_that_are_wrong_are_refused();
+  long_names_are_kept();
   unknown_sizes_are_told();
   return test::finish();
 }
