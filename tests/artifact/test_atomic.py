@@ -76,6 +76,23 @@ def test_a_missing_folder_and_a_folder_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="a device or a pipe"), replacing(tmp_path / "pipe"):
+        pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ArtifactError, match="Permission denied"), replacing(tmp_path / "a"):
+        pass
+
+
 def test_an_unknown_mode_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="'w' or 'wb'"):
         replacing(tmp_path / "a", "a")  # pyright: ignore

@@ -37,7 +37,8 @@ def replacing(
     existing file's permissions are kept.
 
     Raises:
-        ArtifactError: the folder does not exist, or ``path`` is a folder.
+        ArtifactError: the folder does not exist or takes no files, or ``path`` is a folder, or a device or
+            a pipe, which a file would take the place of.
 
     Example::
 
@@ -72,6 +73,10 @@ def _check_target(target: Path) -> None:
         raise ArtifactError(
             f"Cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist. Make it first."
         )
+    if target.exists() and not target.is_file():
+        raise ArtifactError(
+            f"Cannot write {str(target)!r}: it is a device or a pipe. Give the name of a file."
+        )
 
 
 def _permissions(target: Path) -> int | None:
@@ -84,7 +89,12 @@ def _permissions(target: Path) -> int | None:
 
 def _create(path: Path, mode: str, permissions: int | None) -> IO[Any]:
     """Open a file that did not exist (mode bits 0o666 less the umask unless given)."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise ArtifactError(
+            f"Cannot write a file in the folder {str(path.parent)!r}: {error.strerror}. Choose another."
+        ) from error
     if permissions is not None:
         os.chmod(path, permissions)
     if mode == "wb":

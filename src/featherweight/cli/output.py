@@ -38,7 +38,7 @@ def check_target(path: Path | None, option: str) -> None:
     """Refuse a file that could not be written at the end, before any work is done.
 
     Raises:
-        SettingError: its folder does not exist, or it is a folder.
+        SettingError: its folder does not exist, or it is a folder, a device or a pipe.
     """
     if path is None:
         return
@@ -46,6 +46,8 @@ def check_target(path: Path | None, option: str) -> None:
         raise SettingError(f"{option} {str(path)!r} is a folder; give the name of a file.")
     if not path.resolve().parent.is_dir():
         raise SettingError(f"{option} {str(path)!r}: its folder does not exist. Make it first.")
+    if path.exists() and not path.is_file():
+        raise SettingError(f"{option} {str(path)!r} is a device or a pipe; give the name of a file.")
 
 
 def write_json(path: Path | None, record: str | dict[str, Any]) -> None:
