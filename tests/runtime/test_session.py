@@ -73,6 +73,15 @@ def test_tensors_and_arrays_are_not_copied() -> None:
     assert turned.flags.c_contiguous
 
 
+@pytest.mark.parametrize("isa", [None, "reference"])
+def test_bytes_in_another_order(isa: str | None) -> None:
+    session, x = convolution(4, isa), pictures(2, 4, 9, 9)
+    np.testing.assert_array_equal(session.run(x.astype(">f4")), session.run(x.astype("<f4")))
+    turned = np.dtype(np.float32).newbyteorder("S")
+    with pytest.raises(InputError, match="in this machine's order"):
+        session.run(x, out=np.empty_like(x, turned))
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

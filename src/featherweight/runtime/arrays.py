@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 def as_numpy(value: Any, where: str) -> Array:
     """Return ``value`` as a numpy array in C order: numpy, what speaks DLPack (torch, ...), or nested lists.
 
+    Bytes are in the order of this machine.
+
     Raises:
         InputError: it lives on another device, or is no array.
     """
@@ -34,6 +36,7 @@ def as_numpy(value: Any, where: str) -> Array:
         ) from error
     if array.dtype == object:
         raise InputError(f"{where}: expected an array of numbers, got {type(value).__name__}.")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(array) if array.ndim else array
 
 
@@ -41,7 +44,8 @@ def writable(out: Any, names: Sequence[str]) -> list[Array]:
     """Return what was given for outputs, an array or a mapping of arrays by name, in the order of the names.
 
     Raises:
-        InputError: one is missing, or is no numpy array in C order that may be written to.
+        InputError: one is missing, or is no numpy array in C order that may be written to, or its bytes are
+            in another order than this machine's.
     """
     table: Mapping[str, Any] = out if isinstance(out, Mapping) else {names[0]: out}
     if set(table) != set(names):
@@ -50,6 +54,10 @@ def writable(out: Any, names: Sequence[str]) -> list[Array]:
         array = table[name]
         if not (isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable):
             raise InputError(f"out: {name!r} should be a numpy array in C order that may be written to.")
+        if not array.dtype.isnative:
+            raise InputError(
+                f"out: {name!r} should have its bytes in this machine's order, got {array.dtype}."
+            )
     return [table[name] for name in names]
 
 
