@@ -106,7 +106,10 @@ def test_inputs_and_files_that_do_not_fit(compiled, invoke):
     done = invoke("run", compiled, "-i", "wrong.npy")
     assert (done.exit_code, "9" in done.stderr) == (2, True)
     done = invoke("run", compiled, "-i", "x=wrong.npy", "-i", "wrong.npy")
-    assert "all with a name or none" in done.stderr
+    assert "all with a name or none; got ('x=wrong.npy', 'wrong.npy')" in " ".join(done.stderr.split())
+    np.savez("several.npz", x=X)
+    done = invoke("run", compiled, "-i", "several.npz")
+    assert (done.exit_code, "a file of several arrays" in done.stderr) == (2, True)
     Path("not.txt").write_text("a")
     done = invoke("bench", "not.txt", "--against", "onnxruntime")
     assert "is run by none of onnxruntime" in done.stderr

@@ -67,7 +67,9 @@ def _arrays(asked: Call, session: Session) -> list[Any]:
     given = [_read(text) for text in asked.inputs]
     names = [name for name, _ in given if name]
     if len(names) not in (0, len(given)) or len(set(names)) < len(names):
-        raise SettingError(f"--input is given once for each input, all with a name or none; got {given!r}.")
+        raise SettingError(
+            f"--input is given once for each input, all with a name or none; got {asked.inputs}."
+        )
     if names:
         return [dict(given)]
     if given:
@@ -80,6 +82,11 @@ def _arrays(asked: Call, session: Session) -> list[Any]:
 def _read(text: str) -> tuple[str, Any]:
     name, _, path = text.rpartition("=")
     try:
-        return name, np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise SettingError(f"--input {text!r} is no .npy file that can be read: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise SettingError(
+            f"--input {text!r} is a file of several arrays. Give each as a .npy file of its own."
+        )
+    return name, array
