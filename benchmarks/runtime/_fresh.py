@@ -1,6 +1,6 @@
 """What ``benchmarks.runtime.cost`` measures in a fresh process; prints one line of JSON.
 
-python -m benchmarks.runtime._fresh load ENGINE FILE THREADS BATCH
+python -m benchmarks.runtime._fresh load ENGINE FILE THREADS SHAPE
 python -m benchmarks.runtime._fresh compile FILE.onnx FILE.fw THREADS tuned|untuned
 """
 
@@ -23,13 +23,13 @@ LIBRARIES = {
 RUNS = 3
 
 
-def load(engine: str, file: str, threads: str, batch: str) -> dict[str, float]:
+def load(engine: str, file: str, threads: str, shape: str) -> dict[str, float]:
     """Return milliseconds and megabytes of an engine that is imported, opens a file and runs it."""
     import numpy as np
 
     from featherweight.engines import engines
 
-    image = np.random.default_rng(0).standard_normal((int(batch), 3, 224, 224), np.float32)
+    image = np.random.default_rng(0).standard_normal([int(size) for size in shape.split("x")], np.float32)
     begin = perf_counter()
     for name in LIBRARIES[engine]:
         importlib.import_module(name)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from benchmarks._machine import machine
 from benchmarks.runtime._fresh import PEERS
-from benchmarks.runtime.networks import NETWORKS, files_of
+from benchmarks.runtime.networks import NETWORKS, files_of, input_shape
 
 from featherweight.engines import Spread, engines
 
@@ -58,17 +58,17 @@ def measure(network: str, sparsity: float, threads: int, repeats: int) -> dict[s
             "batch": 1,
             "threads": threads,
             "compile_s": {how: float(np.median(seconds)) for how, seconds in compiling.items()},
-            "engines": _engines(paths, threads, repeats),
+            "engines": _engines(paths, "x".join(map(str, input_shape(network))), threads, repeats),
             "file_bytes": {engine: path.stat().st_size for engine, path in paths.items()},
         }
 
 
-def _engines(paths: dict[str, Path], threads: int, repeats: int) -> dict[str, Any]:
+def _engines(paths: dict[str, Path], shape: str, threads: int, repeats: int) -> dict[str, Any]:
     """Return median and quartiles of what each engine takes; the first process of each is not counted."""
     found: dict[str, list[dict[str, float]]] = {engine: [] for engine in paths}
     for _ in range(repeats + 1):
         for engine, path in paths.items():
-            found[engine].append(_fresh("load", engine, path, threads, 1))
+            found[engine].append(_fresh("load", engine, path, threads, shape))
     return {
         engine: {name: asdict(Spread.of([run[name] for run in runs[1:]])) for name in runs[0]}
         for engine, runs in found.items()

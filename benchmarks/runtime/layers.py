@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks._machine import machine
-from benchmarks.runtime.networks import NETWORKS
+from benchmarks.runtime.networks import NETWORKS, input_shape
 from benchmarks.runtime.peak import peak_gflops
 from benchmarks.runtime.pictures import layers as picture
 from benchmarks.runtime.speed import Case
@@ -52,7 +52,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     path = case.paths["featherweight"]
     session = fw.runtime.load(path, threads=case.threads)
     peaks = [peak_gflops(session.isa, case.threads)]
-    image = np.random.default_rng(0).standard_normal((case.batch, 3, 224, 224), np.float32)
+    image = np.random.default_rng(0).standard_normal(input_shape(case.network, case.batch), np.float32)
     session.run(image)
     profile = session.profile(image, repeats=repeats)
     peaks.append(peak_gflops(session.isa, case.threads))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks._machine import machine
-from benchmarks.runtime.networks import NETWORKS, SPARSITIES, files_of
+from benchmarks.runtime.networks import NETWORKS, SPARSITIES, files_of, input_shape
 from benchmarks.structured.networks import PEERS
 
 import featherweight as fw
@@ -68,7 +68,7 @@ class Case:
 def measure(case: Case, seconds: float, others: list[str]) -> dict[str, Any]:
     """Return the record of one comparison."""
     paths = {name: path for name, path in case.paths.items() if name in ("featherweight", *others)}
-    image = np.random.default_rng(0).standard_normal((case.batch, 3, 224, 224), np.float32)
+    image = np.random.default_rng(0).standard_normal(input_shape(case.network, case.batch), np.float32)
     runs = {name: engines[name].load(path, case.threads).run for name, path in paths.items()}
     outputs = {name: np.array(run([image])[0]) for name, run in runs.items()}
     turns = {name: partial(run, [image]) for name, run in runs.items()}

@@ -30,7 +30,7 @@ def test_loading_takes_time_and_memory(tmp_path: Path) -> None:
     relu = Operation("unary", "relu", ("x",), ("y",), {"activation": Activation("relu")})
     fwfile.write(tmp_path / "relu.fw", Graph((Input("x", (None, 3, 224, 224)),), ("y",), (relu,)))
     batch = 64
-    found = fresh("load", "featherweight", tmp_path / "relu.fw", 1, batch)
+    found = fresh("load", "featherweight", tmp_path / "relu.fw", 1, f"{batch}x3x224x224")
     assert found["ready_ms"] == pytest.approx(found["load_ms"] + found["first_run_ms"])
     assert found["load_ms"] > 0
     assert found["peak_mb"] >= found["memory_mb"]

@@ -71,7 +71,7 @@ def test_the_last_of_two_records_counts_and_gaps_stay_empty(tables: ModuleType) 
 
 def test_scaling_is_time_over_time(tables: ModuleType, matrix: Any) -> None:
     lines = tables.scaling(matrix).splitlines()
-    assert len(lines) == 2 + 10
+    assert len(lines) == 2 + 12
     assert lines[2] == "| resnet50 | 1 | 2.00x | 2.00x | 2.00x | 2.00x |"
 
 
