@@ -143,6 +143,30 @@ def test_what_torch_cannot_export_is_told(tmp_path: Path) -> None:
     assert model.training
 
 
+def test_the_reason_is_told_and_not_how_to_report_it(tmp_path: Path) -> None:
+    with pytest.raises(OnnxError, match=r"RuntimeError: .* to have 4 channels, but got 3") as caught:
+        fw.export_onnx(nn.Conv2d(4, 2, 1), X, tmp_path / "conv.onnx")
+    assert "step 1/3" not in str(caught.value)
+
+
+class Differ(nn.Module):
+    """Takes any number of maps."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.relu(maps[0]) - maps[1]
+
+
+def test_the_batch_is_free_of_any_number_of_inputs(tmp_path: Path) -> None:
+    report = fw.export_onnx(Differ(), (X, 2 * X), tmp_path / "maps.onnx")
+    assert report.dynamic_batch
+    session = onnxruntime.InferenceSession(tmp_path / "maps.onnx")
+    inputs = {
+        value.name: array for value, array in zip(session.get_inputs(), (X[:1], 2 * X[:1]), strict=True)
+    }
+    (got,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    np.testing.assert_allclose(np.asarray(got), (torch.relu(X[:1]) - 2 * X[:1]).numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_settings_are_checked_first(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="tolerance"):
         fw.export_onnx(Small(), X, tmp_path / "a.onnx", tolerance=0)
@@ -194,6 +218,17 @@ def test_pooling_of_channels_last_is_no_gather(tmp_path: Path) -> None:
     fw.export_onnx(ChannelsLast(), torch.randn(1, 5, 5, 4), tmp_path / "last.onnx")
     operators = {node.op_type for node in onnx.load(tmp_path / "last.onnx").graph.node}
     assert not operators & {"Gather", "Range"}
+
+
+@pytest.mark.parametrize(
+    ("size", "pooled"),
+    [((9, 11), 1), ((2, 2), (7, 7)), ((9, 8), (3, 2)), ((10, 7), (3, None)), ((14, 14), 7), ((7, 13), 5)],
+)
+def test_adaptive_pools_are_windows_or_products(tmp_path: Path, size: tuple[int, int], pooled: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(pooled))
+    export_onnx(model, torch.randn(2, 3, *size), tmp_path / "net.onnx")  # which compares
+    operators = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert not operators & {"Gather", "GatherND", "GatherElements"}
 
 
 @pytest.mark.parametrize(

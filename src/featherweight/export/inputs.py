@@ -53,7 +53,9 @@ def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     def free(leaf: Any) -> Any:
         return {0: dim} if isinstance(leaf, Tensor) and leaf.ndim else None
 
-    if not kwargs:
+    signature = inspect.signature(model.forward)
+    any_number = any(each.kind is each.VAR_POSITIONAL for each in signature.parameters.values())
+    if not kwargs and not any_number:
         return tree_map(free, args)
-    bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+    bound = signature.bind(*args, **kwargs).arguments
     return {name: tree_map(free, value) for name, value in bound.items()}

@@ -109,9 +109,10 @@ def _exported(model: nn.Module, arguments: Arguments, dynamic_batch: bool, opset
         ) from error
     except Exception as error:  # torch.onnx raises a dozen types
         hint = " Where it holds for one batch size only, pass dynamic_batch=False." if dynamic_batch else ""
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        cause = error.__cause__ or error  # the reason; around it stands how to report a bug to torch
+        reason = str(cause).strip().split("\n", maxsplit=1)[0].rstrip(".")
         raise OnnxError(
-            f"torch.onnx cannot export {type(model).__name__}: {type(error).__name__}: {reason}.{hint}"
+            f"torch.onnx cannot export {type(model).__name__}: {type(cause).__name__}: {reason}.{hint}"
         ) from error
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with paths of this machine
