@@ -226,7 +226,7 @@ def test_pooling_of_channels_last_is_no_gather(tmp_path: Path) -> None:
 )
 def test_adaptive_pools_are_windows_or_products(tmp_path: Path, size: tuple[int, int], pooled: Any) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(pooled))
-    export_onnx(model, torch.randn(2, 3, *size), tmp_path / "net.onnx")  # which compares
+    fw.export_onnx(model, torch.randn(2, 3, *size), tmp_path / "net.onnx")  # which compares
     operators = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
     assert not operators & {"Gather", "GatherND", "GatherElements"}
 
