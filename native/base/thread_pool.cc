@@ -8,6 +8,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -41,6 +45,33 @@ bool spin(Done done) noexcept {
   }
   return false;
 }
+
+// Which processors threads may run on. Who wakes a thread draws it to its own processor, where it then waits for the
+// waker to be done: measured with two threads, small networks ran no faster than with one. So threads that are woken
+// are kept off the caller's processor, if there are enough others.
+class Processors {
+ public:
+#if defined(__linux__)
+  Processors() noexcept { known_ = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0; }
+
+  void leave_to_caller(std::vector<std::thread>& threads) noexcept {
+    const int here = sched_getcpu();
+    if (!known_ || here < 0 || here == callers_) return;
+    callers_ = here;
+    cpu_set_t others = allowed_;
+    CPU_CLR(here, &others);
+    if (static_cast<std::size_t>(CPU_COUNT(&others)) < threads.size()) return;
+    for (std::thread& thread : threads) pthread_setaffinity_np(thread.native_handle(), sizeof others, &others);
+  }
+
+ private:
+  cpu_set_t allowed_;
+  bool known_ = false;
+  int callers_ = -1;
+#else
+  void leave_to_caller(std::vector<std::thread>&) noexcept {}
+#endif
+};
 
 // The parts of Crew::state_.
 std::uint64_t state_of(std::uint32_t number, int count, int part) noexcept {
@@ -77,6 +108,7 @@ class ThreadPool::Crew {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
+  Processors processors_;
 };
 
 ThreadPool::Crew::Crew(int workers) {
@@ -106,6 +138,7 @@ void ThreadPool::Crew::start(Task task) noexcept {
   const std::uint32_t number = number_of(state_.load(std::memory_order_relaxed)) + 1;
   state_ = state_of(number, task.count, 1);  // sequentially consistent, as sleepers_: one side sees the other
   if (sleepers_ != 0) {
+    processors_.leave_to_caller(workers_);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
     }  // whoever counted itself is waiting by now

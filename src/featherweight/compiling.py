@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,16 @@ def compile(
 
 
 def _exported(model: Any, example_inputs: Any, path: Path) -> Path:
-    """Export a torch model with its batch size free; where it holds for one size only, with that."""
+    """Export a torch model with its batch size free; where it holds for one size only, with that, and say so."""
     from featherweight.export import export_onnx
 
     try:
         export_onnx(model, example_inputs, path)
-    except (OnnxError, SettingError):
+    except (OnnxError, SettingError) as error:
         export_onnx(model, example_inputs, path, dynamic_batch=False)
+        warnings.warn(
+            f"compile: {type(model).__name__} runs with the batch size of the example inputs only, since with a "
+            f"free one: {error}",
+            stacklevel=3,
+        )
     return path

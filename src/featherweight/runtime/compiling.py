@@ -51,10 +51,10 @@ def compile_onnx(
         graph = tuning.tuned(graph, tuning.Settings(threads, isa, _inputs(example_inputs, graph)))
     else:
         graph = tuning.untuned(graph)
-    if out is None:
-        return session.of_graph(graph, threads, isa)
-    fwfile.write(out, graph)
-    return session.load(out, threads, isa)
+    ready = session.of_graph(graph, threads, isa)  # refuses what is not there before anything is written
+    if out is not None:
+        fwfile.write(out, graph)
+    return ready
 
 
 def _inputs(example_inputs: Any, graph: Graph) -> tuple[Any, ...]:
