@@ -77,7 +77,8 @@ class Fixed(nn.Module):
 
 
 def test_a_network_for_one_batch_size(tmp_path: Path) -> None:
-    session = fw.compile(Fixed(), example_inputs=X, isa="reference")
+    with pytest.warns(UserWarning, match="Fixed runs with the batch size of the example inputs only"):
+        session = fw.compile(Fixed(), example_inputs=X, isa="reference")
     assert session.inputs[0].shape == (2, 3, 9, 9)
     assert session.run(X).shape == (2, 9, 27)
 

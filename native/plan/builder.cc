@@ -10,11 +10,10 @@
 namespace featherweight {
 namespace {
 
-// Nanoseconds, for shares and layouts; see layout.cc.
+// Nanoseconds, as those of builder.h.
 constexpr double kShared = 4000.0;  // what is worth waking other threads for
 constexpr double kMovedFloat = 0.6, kRetiledFloat = 0.4;
 constexpr double kHaloFloat = 0.1;
-constexpr double kSparseFma = 0.36, kDenseFma = 0.2, kTouchedVector = 0.5;  // for a vector
 
 constexpr std::int64_t kMaxArena = std::int64_t{1} << 38;
 
@@ -82,14 +81,14 @@ std::vector<double> Builder::work_of_operations() const {
   for (const Operation& operation : graph_.operations) {
     double each = 0.0;
     const Shape& out = shape(operation.output);
-    if (out.size() == 4) each = kTouchedVector * static_cast<double>(out[1]);
+    if (out.size() == 4) each = kTouched * static_cast<double>(out[1]);
     if (const auto* conv = std::get_if<ConvAttributes>(&operation.attributes)) {
       const Constant& weight = constant(operation.weight);
       each += is_sparse(conv->kernel, weight) ? kSparseFma * static_cast<double>(weight.nonzeros())
                                               : kDenseFma * static_cast<double>(weight.elements());
     }
     if (const auto* pool = std::get_if<PoolAttributes>(&operation.attributes))
-      each += kTouchedVector * static_cast<double>(out[1]) * pool->window.kernel[0] * pool->window.kernel[1];
+      each += kTouched * static_cast<double>(out[1]) * pool->window.kernel[0] * pool->window.kernel[1];
     work.push_back(each);
   }
   return work;

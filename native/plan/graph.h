@@ -117,8 +117,8 @@ using Attributes =
     std::variant<ConvAttributes, ConvTransposeAttributes, LinearAttributes, MatMulAttributes, PoolAttributes,
                  GlobalPoolAttributes, UnaryAttributes, BinaryAttributes, AffineAttributes, ConcatAttributes,
                  SliceAttributes, PadAttributes, ResizeAttributes, ReshapeAttributes, TransposeAttributes,
-                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ChannelShuffleAttributes, NormalizeAttributes, ArgMaxAttributes,
-                 CastAttributes>;
+                 ReduceMeanAttributes, SoftmaxAttributes, DepthToSpaceAttributes, ChannelShuffleAttributes,
+                 NormalizeAttributes, ArgMaxAttributes, CastAttributes>;
 
 struct Operation {
   std::string op, name;

@@ -10,9 +10,6 @@
 namespace featherweight {
 namespace {
 
-// Nanoseconds for a vector, on one thread.
-constexpr double kSparseFma = 0.36, kDenseFma = 0.2, kTouched = 0.5;
-
 // Along one axis: whether an output pixel reads beyond the picture at its far end.
 bool reads_beyond(std::int64_t out, std::int64_t in, int kernel, int stride, int pad, int dilation) noexcept {
   return (out - 1) * stride - pad + std::int64_t{dilation} * (kernel - 1) >= in;

@@ -138,9 +138,7 @@ inline void dense_conv(const DenseConv& op, Part part) noexcept {
   const PackedDenseConv& packed = *op.packed;
   const Ending ending = ending_of(op.epilogue, packed.pieces.flat);
   const auto blocks = static_cast<std::int64_t>(packed.out_blocks.size);
-  const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
-  const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * pieces;
-  for_each_run(share(tiles * blocks, part), blocks,
+  for_each_run(share_pieces(packed.pieces, packed.problem.out.tile_n, blocks, part), blocks,
                [&](std::int64_t tile, Range of_tile) noexcept { dense_blocks(op, ending, tile, of_tile); });
 }
 

@@ -80,7 +80,7 @@ struct Packer {
     AlignedVector<SparseRun> runs;
     AlignedVector<SparseRow> rows;
     AlignedVector<SparseEntry> entries;
-    entries.reserve(static_cast<std::size_t>(weights.starts[weights.rows]));
+    entries.reserve(static_cast<std::size_t>(weights.starts[weights.rows] + kEntriesAhead));
     for (int block = 0; block < packed.channel_blocks; ++block)
       for (int strip = 0; strip < packed.strips; ++strip) {
         SparseRun run;
@@ -88,8 +88,7 @@ struct Packer {
         run.first_entry = static_cast<std::int64_t>(entries.size());
         for (int row : ordered_rows(strip, block)) {
           const Span span = nonzeros(row, block);
-          for (std::int64_t i = span.first; i < span.last; ++i)
-            {
+          for (std::int64_t i = span.first; i < span.last; ++i) {
             const int channel = group_of(row) * group_channels() + weights.columns[i] / taps();
             const std::int32_t offset = offset_of(packed.problem, channel, weights.columns[i] % taps());
             entries.push_back(sparse_entry(weights.values[i], offset));

@@ -1,6 +1,7 @@
 // See sparse.h.
 #pragma once
 
+#include "kernels/conv/fetch.h"
 #include "kernels/conv/register_tile.h"
 #include "kernels/conv/sparse.h"
 
@@ -42,44 +43,6 @@ FW_INLINE void add_entry(Sums<R, C>& sums, SparseEntry entry, const PieceWork& w
 // Sums that are independent of each other hide the latency of additions: about eight are wanted. Small tiles have
 // several of each, for nonzeros in turn.
 constexpr int turns_of(int positions) noexcept { return positions >= 6 ? 1 : positions >= 3 ? 2 : 4; }
-
-// Memory that will be needed soon is asked for ahead: the processor itself follows streams within a page at most,
-// and maps of a network are too far apart for the second cache.
-struct Fetch {
-  bool entries = false;          // nobody has read these nonzeros yet
-  bool sums = false;             // the map where sums lie is large
-  // What the next block of input channels, or the next piece, reads: so many rows of vectors of each channel.
-  const float* panel = nullptr;
-  int channels = 0, rows = 0, columns = 0;
-  std::ptrdiff_t row_stride = 0;
-  bool is_small = false;  // as much as the first cache holds
-};
-constexpr int kEntriesOfLine = 64 / sizeof(SparseEntry);
-constexpr int kEntriesFetched = 256, kRowsFetched = 12;  // how far ahead
-constexpr std::ptrdiff_t kLargeMap = std::ptrdiff_t{1} << 17;  // floats: half of a second cache
-
-template <int R, int C>
-FW_INLINE void fetch_tile(const float* from, std::ptrdiff_t row, std::ptrdiff_t column) noexcept {
-  FW_UNROLL for (int i = 0; i < R; ++i) FW_UNROLL for (int j = 0; j < C; ++j) prefetch(from + i * row + j * column);
-}
-
-// Where the sums of a row begin and end.
-template <int R, int C>
-FW_INLINE void fetch_row(const PieceWork& work, std::ptrdiff_t channel) noexcept {
-  fetch_tile<R, C>(work.out + channel * work.out_steps.channel, work.out_steps.row, Vec::kLanes);
-  if (work.residual != nullptr && work.residual != work.out)
-    fetch_tile<R, C>(work.residual + channel * work.residual_steps.channel, work.residual_steps.row, Vec::kLanes);
-}
-
-FW_INLINE void fetch_channel(const Fetch& fetch, const float* first) noexcept {
-  for (int i = 0; i < fetch.rows; ++i, first += fetch.row_stride)
-    for (const float* p = first; p != first + std::ptrdiff_t{fetch.columns} * Vec::kLanes; p += Vec::kLanes)
-      fetch.is_small ? prefetch(p) : prefetch_second(p);
-}
-
-FW_INLINE void fetch_entries(const SparseEntry* first, std::ptrdiff_t count) noexcept {
-  for (std::ptrdiff_t i = 0; i < count; i += kEntriesOfLine) prefetch(first + kEntriesFetched + i);
-}
 
 template <int R, int C, int S>
 void sparse_piece(const PieceWork& given, const SparseRows& rows, const Fetch& fetch) noexcept {
@@ -153,7 +116,9 @@ inline Fetch fetch_of(const SparseConv& op, std::int64_t tile, int block) noexce
   fetch.sums = block == 0 && packed.problem.out.size() > kLargeMap;
   const bool pointwise = conv.kernel_h * conv.kernel_w == 1;
   // Windows read each vector several times as it is: they gain only where the map is far.
-  if (in.size() < (pointwise ? kLargeMap : 2 * kLargeMap) || conv.groups > 1 || (next_tile && (tile + 1) % pieces == 0)) return fetch;
+  const bool is_near = in.size() < (pointwise ? kLargeMap : 2 * kLargeMap);
+  const bool is_last = next_tile && (tile + 1) % pieces == 0;
+  if (is_near || is_last || conv.groups > 1) return fetch;
   const Piece& piece = packed.pieces.list.data[(next_tile ? tile + 1 : tile) % pieces];
   const int first = next_tile ? 0 : (block + 1) * channels;
   const PieceWork work = work_of(packed.problem, piece, static_cast<int>(tile / pieces), op.in, op.out, {});
@@ -167,8 +132,10 @@ inline Fetch fetch_of(const SparseConv& op, std::int64_t tile, int block) noexce
   return fetch;
 }
 
-// One piece, all blocks of input channels, and the strips first .. last-1 of output channels.
-inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64_t tile, Range strips, bool is_first) noexcept {
+// One piece, all blocks of input channels, and the strips first .. last-1 of output channels. `is_first`: nobody has
+// read these nonzeros yet.
+inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64_t tile, Range strips,
+                          bool is_first) noexcept {
   const PackedSparseConv& packed = *op.packed;
   const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
   const int image = static_cast<int>(tile / pieces);
@@ -197,9 +164,7 @@ inline void sparse_strips(const SparseConv& op, const Ending& ending, std::int64
 inline void sparse_conv(const SparseConv& op, Part part) noexcept {
   const PackedSparseConv& packed = *op.packed;
   const Ending ending = ending_of(op.epilogue, packed.pieces.flat);
-  const auto pieces = static_cast<std::int64_t>(packed.pieces.list.size);
-  const std::int64_t tiles = std::int64_t{packed.problem.out.tile_n} * pieces;
-  const Range mine = share(tiles * packed.strips, part);
+  const Range mine = share_pieces(packed.pieces, packed.problem.out.tile_n, packed.strips, part);
   for_each_run(mine, packed.strips, [&](std::int64_t tile, Range strips) noexcept {
     sparse_strips(op, ending, tile, strips, tile == mine.first / packed.strips);
   });

@@ -51,6 +51,23 @@ Cut best_cut(const ConvProblem& problem, int rows, int columns, int positions) {
 
 }  // namespace
 
+Range share_pieces(const Pieces& pieces, std::int64_t images, std::int64_t columns, Part part) noexcept {
+  const auto count = static_cast<std::int64_t>(pieces.list.size);
+  const std::int64_t of_image = std::int64_t{pieces.rows} * pieces.columns * columns;
+  // The first task before which the positions of a fraction of all tasks lie.
+  const auto first_of_part = [&](int index) {
+    const std::int64_t before = images * of_image * index / part.count;
+    std::int64_t task = before / of_image * count * columns, left = before % of_image;
+    for (std::int64_t i = 0; i < count; ++i, task += columns) {
+      const std::int64_t size = std::int64_t{pieces.list.data[i].rows} * pieces.list.data[i].columns;
+      if (left < size * columns) return task + left / size;
+      left -= size * columns;
+    }
+    return task;
+  };
+  return {first_of_part(part.index), first_of_part(part.index + 1)};
+}
+
 int vectors_read(const ConvShape& conv, int rows, int columns) noexcept {
   // Strides beyond the kernel skip vectors.
   const auto side = [](int pieces, int stride, int kernel, int dilation) {

@@ -4,6 +4,7 @@
 
 #include "kernels/array.h"
 #include "kernels/operations.h"
+#include "kernels/part.h"
 
 namespace featherweight {
 
@@ -33,6 +34,10 @@ struct Pieces {
 
 // As few pieces as can be, of about equal sizes, none of more than `positions` vectors.
 Pieces cut_into_pieces(const ConvProblem& problem, int positions);
+
+// The share of tasks (image, piece, column), numbered in this order with `columns` to a piece: about equal in positions,
+// as pieces are not of one size.
+Range share_pieces(const Pieces& pieces, std::int64_t images, std::int64_t columns, Part part) noexcept;
 
 // Vectors of one input channel that a piece reads.
 int vectors_read(const ConvShape& conv, int rows, int columns) noexcept;
