@@ -28,7 +28,7 @@ def speedup(records: Sequence[Record]) -> str:
     """Draw the faster dense engine's time over ours against sparsity: a line a network, a panel a setting."""
     settings = sorted({(r["threads"], r["batch"]) for r in records})
     rows = -(-len(settings) // 2)
-    return picture("speedup of the runtime", 0.6 + 2.5 * rows, partial(_speedup, records, settings))
+    return picture("speedup of the runtime", 0.8 + 2.5 * rows, partial(_speedup, records, settings))
 
 
 def _colours(record: Record) -> dict[str, str]:
@@ -89,4 +89,4 @@ def _speedup(records: Sequence[Record], settings: list[tuple[int, int]], figure:
     handles = [
         Line2D([], [], color=c, marker="o", markersize=4) for _, c in zip(networks, COLOURS, strict=False)
     ]
-    figure.legend(handles, networks, loc="outside upper left", ncols=len(networks), frameon=False, fontsize=9)
+    figure.legend(handles, networks, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
