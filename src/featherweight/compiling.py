@@ -57,7 +57,7 @@ def compile(
 
 
 def _exported(model: Any, example_inputs: Any, path: Path) -> Path:
-    """Export a torch model with its batch size free; where it holds for one size only, with that, and say so."""
+    """Export a torch model with its batch size free; where it holds for one size only, say so."""
     from featherweight.export import export_onnx
 
     try:
@@ -65,8 +65,8 @@ def _exported(model: Any, example_inputs: Any, path: Path) -> Path:
     except (OnnxError, SettingError) as error:
         export_onnx(model, example_inputs, path, dynamic_batch=False)
         warnings.warn(
-            f"compile: {type(model).__name__} runs with the batch size of the example inputs only, since with a "
-            f"free one: {error}",
+            f"compile: {type(model).__name__} runs with the batch size of the example inputs only, since "
+            f"with a free one: {error}",
             stacklevel=3,
         )
     return path
