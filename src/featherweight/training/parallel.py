@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 from featherweight.errors import TrainingError
 from featherweight.training.streams import epoch_seed
 
+_LETTING_GO = 0.2  # seconds
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -64,11 +66,13 @@ def _leave() -> None:
     """Leave the group of processes that fit joined.
 
     Threads of gloo that still hold a tensor when Python ends abort the process (pytorch/pytorch#179291). They
-    are joined when nothing refers to the group any more, and what does (DDP) lies in cycles.
+    are joined when nothing refers to the group any more, and what does (DDP) lies in cycles. Should something
+    else refer to it, they get the time, and Python's lock, to let go of their tensors.
     """
     if _is_joined():
         dist.destroy_process_group()
     gc.collect()
+    time.sleep(_LETTING_GO)
 
 
 def unsynced(accelerator: Accelerator, model: nn.Module, apart: bool) -> AbstractContextManager[Any]:
