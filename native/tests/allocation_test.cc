@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
-#include <random>
 #include <set>
 #include <string>
 
@@ -14,6 +13,7 @@
 
 using namespace featherweight;
 using test::FwFile;
+using test::random_floats;
 
 namespace {
 
@@ -49,26 +49,17 @@ void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { s
 
 namespace {
 
-std::mt19937 source(3);
-
-std::vector<float> floats(std::int64_t size, double density = 1.0) {
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  std::bernoulli_distribution keep(density);
-  std::vector<float> out(static_cast<std::size_t>(size));
-  for (float& x : out) x = keep(source) ? normal(source) : 0.0f;
-  return out;
-}
-
 const std::vector<Shape> kShapes{{2, 3, 33, 47}, {2, 9, 8}, {2, 4}};
 
 std::vector<std::uint8_t> file() {
   FwFile f;
   f.input("x", "[null, 3, null, null]").input("t", "[null, 9, 8]").input("i", "[null, 4]", "int64");
   const auto weight = [](const char* name) { return std::string("\"weight\": \"") + name + '"'; };
-  f.dense("w", {8, 3, 3, 3}, floats(216)).sparse("s", {8, 8, 3, 3}, floats(576, 0.2));
-  f.dense("d", {8, 1, 3, 3}, floats(72)).sparse("p", {16, 8, 1, 1}, floats(128, 0.3));
-  f.dense("c", {8, 1, 1}, floats(8)).dense("g", {8}, floats(8)).dense("u", {8, 4, 2, 2}, floats(128));
-  f.sparse("l", {12, 8}, floats(96, 0.3)).dense("m", {12, 8}, floats(96)).dense("far", {2, 3, 1, 1}, floats(6));
+  f.dense("w", {8, 3, 3, 3}, random_floats(216)).sparse("s", {8, 8, 3, 3}, random_floats(576, 0.2));
+  f.dense("d", {8, 1, 3, 3}, random_floats(72)).sparse("p", {16, 8, 1, 1}, random_floats(128, 0.3));
+  f.dense("c", {8, 1, 1}, random_floats(8)).dense("g", {8}, random_floats(8));
+  f.dense("u", {8, 4, 2, 2}, random_floats(128)).sparse("l", {12, 8}, random_floats(96, 0.3));
+  f.dense("m", {12, 8}, random_floats(96)).dense("far", {2, 3, 1, 1}, random_floats(6));
   // In lanes.
   f.op("conv", "\"x\"", "a", R"("strides": [2, 2], "pads": [1, 1, 1, 1])", weight("w"));
   f.op("conv", "\"a\"", "b", R"("pads": [1, 1, 1, 1], "kernel": "sparse")", weight("s"));
@@ -82,6 +73,8 @@ std::vector<std::uint8_t> file() {
   f.op("concat", "\"scaled\", \"a\"", "cat", R"("axis": 1)");
   f.op("slice", "\"cat\"", "part", R"("starts": [3], "ends": [11], "axes": [1])");
   f.op("conv", "\"part\"", "whole", R"("pads": [1, 1, 1, 1])", weight("s"));
+  f.op("channel_shuffle", "\"whole\"", "cs", R"("groups": 2)");
+  f.op("normalize", "\"cs\"", "ln", R"("axis": 1, "epsilon": 0.01)");
   f.op("global_average_pool", "\"whole\"", "gap").op("reshape", "\"gap\"", "flat", R"("shape": [0, -1])");
   f.op("linear", "\"flat\"", "y0", "", weight("l")).op("linear", "\"flat\"", "y1", R"("kernel": "dense")", weight("m"));
   // Between maps, and plain.
@@ -95,12 +88,14 @@ std::vector<std::uint8_t> file() {
   f.op("linear", "\"t\"", "q", "", weight("l")).op("transpose", "\"q\"", "qt", R"("permutation": [0, 2, 1])");
   f.op("matmul", "\"q\", \"qt\"", "qq").op("softmax", "\"qq\"", "soft", R"("axis": -1)");
   f.op("unary", "\"t\"", "te", R"("activation": {"kind": "gelu"})").op("sub", "\"te\", \"t\"", "diff");
+  f.op("normalize", "\"t\"", "tn", R"("axis": -1, "epsilon": 0.01)");
+  f.op("channel_shuffle", "\"x\"", "xs", R"("groups": 3)");
   f.op("concat", "\"diff\", \"t\"", "tt", R"("axis": 1)");
   f.op("slice", "\"tt\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");
   f.op("reduce_mean", "\"sl\"", "rm", R"("axes": [1], "keep": false)");
   f.op("arg_max", "\"rm\"", "best", R"("axis": 1, "keep": false)").op("cast", "\"i\"", "if", R"("dtype": "float32")");
   for (const char* name : {"s2", "s3", "y0", "y1", "up", "ct", "pd", "d2s", "cf", "pf", "gm", "af", "soft", "best",
-                           "if", "x", "whole"})
+                           "if", "x", "whole", "ln", "tn", "xs"})
     f.output(name);
   return f.bytes();
 }
@@ -133,7 +128,7 @@ void the_network_has_every_step(Context& context, const Arrays& arrays) {
         "global_pool", "lane_unary", "lane_binary", "lane_affine", "lane_copy", "sparse_linear", "dense_linear", "copy",
         "plain_conv", "plain_pool", "plain_global_pool", "conv_transpose", "matmul", "unary", "binary", "affine",
         "concat", "slice", "pad", "resize", "transpose", "reduce_mean", "softmax", "depth_to_space", "arg_max",
-        "cast"}) {
+        "cast", "normalize", "lane_normalize", "channel_shuffle"}) {
     if (kernels.count(name) == 0) std::fprintf(stderr, "no step is %s\n", name);
     CHECK(kernels.count(name) == 1);
   }

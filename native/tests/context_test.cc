@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <random>
 #include <thread>
 
 #include "check.h"
@@ -20,24 +19,12 @@
 #endif
 
 using namespace featherweight;
+using test::constants;
 using test::FwFile;
+using test::kRelu;
+using test::random_floats;
 
 namespace {
-
-std::mt19937 source(11);
-
-std::vector<float> random_floats(std::int64_t size, double density = 1.0) {
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  std::bernoulli_distribution keep(density);
-  std::vector<float> floats(static_cast<std::size_t>(size));
-  for (float& x : floats) x = keep(source) ? normal(source) : 0.0f;
-  return floats;
-}
-
-std::string constants(const std::string& weight, const std::string& bias = "") {
-  return "\"weight\": \"" + weight + "\"" + (bias.empty() ? "" : ", \"bias\": \"" + bias + "\"");
-}
-const std::string kRelu = R"("activation": {"kind": "relu"})";
 
 std::shared_ptr<const Model> model_of(const FwFile& file) {
   const auto bytes = file.bytes();

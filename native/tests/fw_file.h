@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -97,5 +98,24 @@ class FwFile {
   std::string inputs_, outputs_, operations_, constants_, tensors_;
   std::vector<std::uint8_t> body_;
 };
+
+// What tests fill their files with; the same numbers in each run.
+inline std::mt19937& numbers() {
+  static std::mt19937 source(11);
+  return source;
+}
+inline std::vector<float> random_floats(std::int64_t size, double density = 1.0) {
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  std::bernoulli_distribution keep(density);
+  std::vector<float> floats(static_cast<std::size_t>(size));
+  for (float& x : floats) x = keep(numbers()) ? normal(numbers()) : 0.0f;
+  return floats;
+}
+
+// The insides of an operation's "constants", and of attributes.
+inline std::string constants(const std::string& weight, const std::string& bias = "") {
+  return "\"weight\": \"" + weight + "\"" + (bias.empty() ? "" : ", \"bias\": \"" + bias + "\"");
+}
+inline const std::string kRelu = R"("activation": {"kind": "relu"})";
 
 }  // namespace featherweight::test

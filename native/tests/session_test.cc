@@ -11,19 +11,12 @@
 #include "fw_file.h"
 
 using namespace featherweight;
+using test::constants;
 using test::FwFile;
+using test::kRelu;
+using test::random_floats;
 
 namespace {
-
-std::mt19937 source(11);
-
-std::vector<float> random_floats(std::int64_t size, double density = 1.0) {
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  std::bernoulli_distribution keep(density);
-  std::vector<float> floats(static_cast<std::size_t>(size));
-  for (float& x : floats) x = keep(source) ? normal(source) : 0.0f;
-  return floats;
-}
 
 struct Run {
   std::vector<ValueType> types;
@@ -87,11 +80,6 @@ void check_network(const char* name, const FwFile& file, const std::vector<Shape
       }
   }
 }
-
-std::string constants(const std::string& weight, const std::string& bias = "") {
-  return "\"weight\": \"" + weight + "\"" + (bias.empty() ? "" : ", \"bias\": \"" + bias + "\"");
-}
-const std::string kRelu = R"("activation": {"kind": "relu"})";
 
 // A stem, residual blocks with strides, a classifier: what a ResNet is.
 void residual_network(const Shape& input) {
@@ -198,6 +186,25 @@ void normalizing_network(const Shape& input) {
   f.op("conv", "\"n\", \"a\"", "y", R"("activation": {"kind": "gelu"})", constants("p"));
   f.op("normalize", "\"y\"", "rows", R"("axis": -1, "epsilon": 0.1)");
   check_network("normalizing", f.output("y").output("rows").output("n"), {input});
+}
+
+// Sums that begin with a residual, in its memory: but not where it is read later, is an output, or is the input too.
+void residuals_that_live_on() {
+  FwFile f;
+  f.input("x", "[null, 6, null, null]").sparse("w", {6, 6, 3, 3}, random_floats(324, 0.2));
+  f.sparse("p", {6, 6, 1, 1}, random_floats(36, 0.5));
+  const auto conv = [&](const std::string& inputs, const std::string& output) {
+    f.op("conv", inputs, output, R"("pads": [1, 1, 1, 1], "kernel": "sparse", "blocks": [4, 2])", constants("w"));
+  };
+  conv("\"x\"", "a");
+  conv("\"a\"", "b");
+  conv("\"b\", \"a\"", "c");  // a is read later
+  conv("\"c\", \"b\"", "d");  // b is not
+  conv("\"d\", \"d\"", "e");
+  conv("\"e\", \"c\"", "g");  // c is an output
+  f.op("add", "\"a\", \"g\"", "h").op("unary", "\"h\"", "i", kRelu).op("mul", "\"h\", \"i\"", "j");
+  f.op("conv", "\"j\", \"i\"", "y", R"("kernel": "sparse")", constants("p"));
+  check_network("residuals", f.output("y").output("c"), {{2, 6, 13, 9}});
 }
 
 // Halves of a map go different ways and are shuffled together: in lanes, and as plain arrays.
@@ -312,7 +319,7 @@ void unusual_windows() {
 
 // The same convolution in every setting; pictures smaller than the lanes, and windows larger than the pictures.
 void random_convolutions() {
-  const auto pick = [](int low, int high) { return std::uniform_int_distribution<int>(low, high)(source); };
+  const auto pick = [](int low, int high) { return std::uniform_int_distribution<int>(low, high)(test::numbers()); };
   for (int round = 0; round < 60; ++round) {
     const int groups = pick(0, 2) == 0 ? pick(2, 4) : 1, in = groups * pick(1, 5), out = groups * pick(1, 6);
     const int kh = pick(1, 4), kw = pick(1, 4), h = pick(1, 20), w = pick(1, 20), dilation = pick(1, 2);
@@ -358,6 +365,7 @@ int main() {
   channel_values();
   normalizing_network({1, 4, 30, 27});
   normalizing_network({5, 4, 12, 12});
+  residuals_that_live_on();
   shuffling_network({1, 4, 21, 19});
   shuffling_network({3, 4, 9, 14});
   channel_constants();

@@ -41,6 +41,9 @@ def compile(
         OnnxError: the network cannot be read.
         UnsupportedError: the runtime lacks some of its operators: all are listed, and nothing is written.
         SettingError: a torch model comes without example inputs.
+
+    Warns:
+        UserWarning: a torch model holds for one batch size only, and so does the file.
     """
     from featherweight.runtime.compiling import compile_onnx
 
@@ -57,7 +60,7 @@ def compile(
 
 
 def _exported(model: Any, example_inputs: Any, path: Path) -> Path:
-    """Export a torch model with its batch size free; where it holds for one size only, say so."""
+    """Export a torch model with its batch size free; where it holds for one size only, warn."""
     from featherweight.export import export_onnx
 
     try:
