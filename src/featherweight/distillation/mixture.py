@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from featherweight.distillation.losses import DistillationLoss, losses
 from featherweight.errors import SettingError
@@ -41,7 +40,7 @@ def terms_of(loss: LossLike) -> tuple[Term, ...]:
     elif isinstance(loss, DistillationLoss):
         pairs = [(loss, 1.0)]
     elif isinstance(loss, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass anything
-        pairs = list(cast("Mapping[str | DistillationLoss, float]", loss).items())
+        pairs = list(loss.items())
     else:
         raise SettingError(f"loss is a name, a sum of names, a loss or a mapping; got {type(loss).__name__}.")
     if not pairs:

@@ -12,7 +12,7 @@ from featherweight.errors import ModelError, SettingError
 
 def check_temperature(value: float) -> float:
     """Return ``value``; raises SettingError unless it is a finite number above 0."""
-    if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
+    if not (value > 0 and math.isfinite(value)):
         raise SettingError(f"temperature is a finite number above 0, got {value!r}.")
     return float(value)
 

@@ -30,6 +30,7 @@ class SoftTargets(DistillationLoss):
         self.temperature = check_temperature(temperature)
 
     def forward(self, student: View, teacher: View, lesson: Lesson) -> Tensor:
+        """Return the loss, a scalar."""
         temperature = lesson.temperature or self.temperature
         own, goal = both_logits(student, teacher)
         log_p = F.log_softmax(own / temperature, 1)
