@@ -34,6 +34,18 @@ RECIPES = {
     "fashion_resnet20": Recipe(
         "resnet20", "fashion_mnist", fw.TrainingSettings(epochs=28, learning_rate=0.15)
     ),
+    "fashion_resnet56": Recipe(
+        "resnet56", "fashion_mnist", fw.TrainingSettings(epochs=28, learning_rate=0.1)
+    ),
+    # Without label smoothing, as a teacher that learned from smoothed labels teaches worse
+    # (Mueller, Kornblith, Hinton 2019, https://arxiv.org/abs/1906.02629).
+    "fashion_vit_tiny": Recipe(
+        "vit_tiny",
+        "fashion_mnist",
+        fw.TrainingSettings(
+            epochs=20, learning_rate=1e-3, warmup=0.1, optimizer="adamw", weight_decay=0.05, clip=1.0
+        ),
+    ),
 }
 
 
