@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,31 @@ def to_channels_last(model: nn.Module) -> None:
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
+@dataclass(frozen=True, eq=False)
+class Form:
+    """Device, memory layout and training modes of a model, to be given back."""
+
+    model: nn.Module
+    device: torch.device
+    modes: Mapping[nn.Module, bool]
+    strides: Sequence[tuple[Tensor, tuple[int, ...]]]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Form:
+        """Note the form of a model with parameters."""
+        modes = {module: module.training for module in model.modules()}
+        strides = [(tensor, tensor.stride()) for tensor in _tensors(model)]
+        return cls(model, next(model.parameters()).device, modes, strides)
+
+    def give_back(self) -> None:
+        """Bring the model back into this form."""
+        self.model.to(self.device)
+        for tensor, stride in _current(self.model, self.strides):
+            _lay_out(tensor, stride)
+        for module, mode in self.modes.items():
+            module.training = mode
+
+
 @contextmanager
 def on_loan(model: nn.Module) -> Generator[None]:
     """Undo, at the end, changes of device, memory layout, training mode, gradients and marks.
@@ -35,22 +61,15 @@ def on_loan(model: nn.Module) -> Generator[None]:
     Raises:
         TrainingError: the model has no parameters, or is wrapped in DistributedDataParallel.
     """
-    first = next(model.parameters(), None)
-    if first is None:
+    if next(model.parameters(), None) is None:
         raise TrainingError(f"{type(model).__name__} has no parameters: there is nothing to train.")
     if isinstance(model, nn.parallel.DistributedDataParallel):
         raise TrainingError("fit wraps the model itself when there are several processes: pass model.module.")
-    device, marked = first.device, hasattr(model, _PREPARED)
-    modes = {module: module.training for module in model.modules()}
-    strides = [(tensor, tensor.stride()) for tensor in _tensors(model)]
+    form, marked = Form.of(model), hasattr(model, _PREPARED)
     try:
         yield
     finally:
-        model.to(device)
-        for tensor, stride in _current(model, strides):
-            _lay_out(tensor, stride)
-        for module, mode in modes.items():
-            module.training = mode
+        form.give_back()
         model.zero_grad(set_to_none=True)
         if not marked and hasattr(model, _PREPARED):
             delattr(model, _PREPARED)
@@ -61,7 +80,7 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 
 
 def _current(
-    model: nn.Module, before: list[tuple[Tensor, tuple[int, ...]]]
+    model: nn.Module, before: Sequence[tuple[Tensor, tuple[int, ...]]]
 ) -> list[tuple[Tensor, tuple[int, ...]]]:
     """Pair the tensors of now with the strides of before (a buffer may be another object by now)."""
     now = _tensors(model)
