@@ -91,7 +91,7 @@ def _dump(thing, path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [({"version": 2}, "format version 2"), ({"version": 1, "x": 0}, "entries are version, x"), ([1], "None")],
+    [({"version": 1}, "format version 1"), ({"version": 2, "x": 0}, "entries are version, x"), ([1], "None")],
 )
 def test_another_content_is_refused(file, content, reason):
     torch.save(content, file.path)

@@ -84,10 +84,41 @@ def test_torchrun(tmp_path, alone):
 
 
 @pytest.mark.slow
+def test_the_parameters_of_a_guidance_are_those_of_one_process(toy, tmp_path):
+    """The second process makes other ones: it starts from those of the first."""
+    toy.main(["--guided", "--batch", "16", "--out", str(tmp_path / "alone")])
+    done = torchrun("--guided", "--batch", 8, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    first = check_two(tmp_path / "out", json.loads((tmp_path / "alone.0").read_text()))
+    views = [json.loads(Path(f"{tmp_path / name}").read_text())["view"] for name in ("out.1", "alone.0")]
+    assert first["view"] == views[0]
+    np.testing.assert_allclose(first["view"], views[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_accelerate_launch_resumed_after_a_crash(tmp_path, alone):
     done = accelerate("--batch", 8, "--run-dir", tmp_path / "run", "--crash-at", 9, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert check_two(tmp_path / "out", alone)["resumed_from"] == [1, 2]
+
+
+class Pair:
+    """Two processes, of which the other one has gradients of 3."""
+
+    num_processes, device = 2, torch.device("cpu")
+
+    def reduce(self, values, how):
+        assert how == "mean"
+        return (values + torch.tensor([3.0, 3, 3, 0, 0, 1, 1, 0])) / 2
+
+
+def test_gradients_are_averaged_where_there_are_any():
+    both, other, none = (torch.nn.Parameter(torch.zeros(size)) for size in ((2, 1), 1, 2))
+    both.grad = torch.ones(2, 1)
+    parallel.average_gradients(Pair(), [both, other, none])
+    assert both.grad.tolist() == [[2.0], [2.0]]
+    assert other.grad.tolist() == [1.5]
+    assert none.grad is None
 
 
 def test_processes_that_would_train_by_themselves_are_refused(toy, monkeypatch):

@@ -95,6 +95,45 @@ class ZeroSmallest:
             self.weight.mul_(self.keep)
 
 
+class Copying(nn.Module):
+    """A Guidance: a learnt view of the outputs is to be a teacher's, and the outputs to leave their mean."""
+
+    def __init__(self, seed=5):
+        super().__init__()
+        rng = torch.Generator().manual_seed(seed)
+        self.view = nn.Linear(3, 3)
+        with torch.no_grad():
+            self.view.weight.copy_(torch.randn(3, 3, generator=rng))
+            self.view.bias.zero_()
+        self.register_buffer("mean", torch.zeros(3))
+        self.teacher = [Net().eval()]  # in a list: no part of it
+        self.progress, self.heard = 0.0, []
+
+    def set_progress(self, fraction):
+        self.progress = fraction
+        self.heard.append(fraction)
+
+    def fingerprint(self):
+        return "Copying"
+
+    def loss(self, outputs, batch):
+        inputs = batch if isinstance(batch, torch.Tensor) else batch[0]
+        with torch.no_grad():
+            goal = 3 * self.teacher[0](inputs)
+            away = (outputs - self.mean).square().mean(1)
+            self.mean.lerp_(outputs.mean(0), 0.1)
+        return F.mse_loss(self.view(outputs), goal) + (1 + self.progress) * away.mean() * outputs.exp().mean()
+
+
+class Copied(Copying):
+    """One without the mean, which is that of each process."""
+
+    def loss(self, outputs, batch):
+        with torch.no_grad():
+            goal = 3 * self.teacher[0](batch[0])
+        return 0.05 * F.mse_loss(self.view(outputs), goal)
+
+
 def loaders(batch=16, noise=0.0):
     train = DataLoader(Examples(96, noise), batch, shuffle=True)
     return train, DataLoader(Examples(37, start=96), 10)
@@ -138,13 +177,18 @@ def metrics(run_dir):
 def train_once(given):
     model = Net(dropout=0.3 if given.random else 0.0)
     train, validate = loaders(given.batch, noise=0.3 if given.random else 0.0)
+    guidance = Copied(seed=5 + int(os.environ.get("RANK", "0"))) if given.guided else None
     loss = trap(given.kill_at, kill) if given.kill_at else trap(given.crash_at, crash)
     every = 2 if given.run_dir else None
     settings = TrainingSettings(epochs=3, learning_rate=0.3, precision="fp32", checkpoint_every=every)
     history = fit(
-        model, train, validate, settings, loss=loss, pruner=ZeroSmallest(model), run_dir=given.run_dir
-    )
-    return model, history
+        model, train, validate, settings,
+        loss=None if guidance else loss,
+        pruner=ZeroSmallest(model),
+        guidance=guidance,
+        run_dir=given.run_dir,
+    )  # fmt: skip
+    return model, history, guidance
 
 
 def main(arguments):
@@ -153,14 +197,15 @@ def main(arguments):
     parser.add_argument("--out")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--random", action="store_true", help="with noise and dropout")
+    parser.add_argument("--guided", action="store_true", help="by a loss with parameters")
     parser.add_argument("--kill-at", type=int, default=0)
     parser.add_argument("--crash-at", type=int, default=0, help="then go on from the checkpoint")
     given = parser.parse_args(arguments)
     try:
-        model, history = train_once(given)
+        model, history, guidance = train_once(given)
     except OSError:
         given.crash_at = 0
-        model, history = train_once(given)
+        model, history, guidance = train_once(given)
     rank = int(os.environ.get("RANK", "0"))
     if rank == 0:  # a reducer left on the model would wait here for the other process
         model(torch.ones(1, 8)).sum().backward()
@@ -171,6 +216,7 @@ def main(arguments):
             "validation": [record.validation for record in history.epochs],
             "steps": [record.step for record in history.epochs],
             "resumed_from": history.resumed_from,
+            "view": guidance and guidance.view.weight.tolist(),
             "weights": model.first.weight.tolist(),
         }
         with open(f"{given.out}.{rank}", "w") as file:

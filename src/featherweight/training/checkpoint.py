@@ -19,10 +19,10 @@ from featherweight.artifact.atomic import replacing
 from featherweight.errors import ResumeError, TrainingError
 
 FILE = "checkpoint.pt"
-VERSION = 1
+VERSION = 2
 KEYS = frozenset({
     "version", "identity", "progress", "processes", "records", "model", "best", "optimizer", "scheduler",
-    "attachment",
+    "average", "attachment",
 })  # fmt: skip
 
 State = dict[str, Any]

@@ -16,6 +16,7 @@ from featherweight.errors import SettingError
 from featherweight.training import parallel
 from featherweight.training.attachment import Attachment
 from featherweight.training.checkpoint import CheckpointFile
+from featherweight.training.guidance import Guidance
 from featherweight.training.interrupt import Interrupt
 from featherweight.training.loaders import Loaders
 from featherweight.training.objective import Batch, Loss, Metric, Objective
@@ -36,6 +37,7 @@ def fit(
     *,
     loss: Loss | None = None,
     pruner: Attachment | None = None,
+    guidance: Guidance | None = None,
     metric: Metric | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -53,6 +55,9 @@ def fit(
         loss: (outputs, targets) -> scalar; None: cross-entropy, or ``output.loss`` for mappings.
         pruner: works on the weights after each step; only an epoch at whose end it is ``ready`` may be
             chosen. It ends in the state that belongs to the chosen weights, detached.
+        guidance: makes the training loss of a batch in place of ``loss`` (a ``fw.distill.Distiller``); its
+            parameters are trained with the model's. With it a batch may lack targets: a tensor, (inputs,), or
+            a mapping without "labels". It ends as it was after the last step.
         metric: (outputs, targets) -> (sum, count), whose quotient is maximised; None: accuracy.
         run_dir: folder for checkpoints, ``metrics.jsonl`` and TensorBoard files; None: nothing is written.
             Called again with the same arguments, ``fit`` goes on from the checkpoint there; with a finished
@@ -63,7 +68,7 @@ def fit(
         TrainingError: the model, a loader, a batch or the launcher does not fit; or the loss is not finite,
             in which case the step is not taken.
         ResumeError: the checkpoint in ``run_dir`` is damaged or belongs to another run.
-        SettingError: a setting would have no effect.
+        SettingError: a setting would have no effect, or loss= and guidance= are both given.
         KeyboardInterrupt: Ctrl-C. With ``run_dir``, in a single process, after the step is done and saved.
 
     A resumed run equals an uninterrupted one for data that depend on ``dataset.set_epoch(epoch)`` and on the
@@ -76,11 +81,13 @@ def fit(
     accelerator = parallel.make_accelerator(settings.seed)
     precision = choose_precision(settings.precision, accelerator.mixed_precision, accelerator.device)
     smoothing, conv = settings.label_smoothing, uses_channels_last(model)
-    objective = Objective(loss, metric, label_smoothing=smoothing, precision=precision, channels_last=conv)
+    objective = Objective(
+        loss, metric, label_smoothing=smoothing, precision=precision, channels_last=conv, guidance=guidance
+    )
     loaders = Loaders(train, validate, accelerator)
     file = CheckpointFile(run_dir) if run_dir is not None else None
     view = ProgressView(progress and accelerator.is_main_process, settings.epochs, loaders.batches)
-    parts = Parts(model, loaders, settings, objective, accelerator, pruner, file, view)
+    parts = Parts(model, loaders, settings, objective, accelerator, pruner, guidance, file, view)
     saves = file is not None and accelerator.num_processes == 1
     with preserved_generators(accelerator.device), on_loan(model), Interrupt(saves) as interrupt:
         return Run(parts, interrupt, precision)()

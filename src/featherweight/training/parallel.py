@@ -6,14 +6,21 @@ import atexit
 import gc
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedType, broadcast, gather_object
-from torch import nn
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedType,
+    broadcast,
+    broadcast_object_list,
+    gather_object,
+)
+from torch import Tensor, nn
 
 from featherweight.errors import TrainingError
 from featherweight.training.streams import epoch_seed
@@ -103,3 +110,25 @@ def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:
     if accelerator.num_processes > 1:
         for buffer in model.buffers():
             buffer.copy_(broadcast(buffer.detach()))
+
+
+def of_first(accelerator: Accelerator, value: dict[str, Any]) -> dict[str, Any]:
+    """Return ``value`` of the first process; its tensors lie on the CPU."""
+    return value if accelerator.num_processes == 1 else broadcast_object_list([value])[0]
+
+
+def average_gradients(accelerator: Accelerator, parameters: Sequence[nn.Parameter]) -> None:
+    """Give the gradients of ``parameters`` their mean over the processes, in one message.
+
+    What DDP does for the parameters of a model; without a gradient on any process, one stays without.
+    """
+    if accelerator.num_processes == 1 or not parameters:
+        return
+    there = torch.tensor([float(p.grad is not None) for p in parameters], device=accelerator.device)
+    parts = [(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in parameters]
+    means = accelerator.reduce(torch.cat([*parts, there]), "mean")
+    assert isinstance(means, Tensor)
+    *grads, there = means.split([p.numel() for p in parameters] + [len(parameters)])
+    for parameter, grad, some in zip(parameters, grads, there.tolist(), strict=True):
+        if some:
+            parameter.grad = grad.view(parameter.shape).to(parameter.dtype)

@@ -15,12 +15,13 @@ from featherweight.training import parallel
 from featherweight.training.attachment import Attachment, fingerprint, plan
 from featherweight.training.checkpoint import CheckpointFile, State, shapes
 from featherweight.training.choice import Choice, is_better, why_last
+from featherweight.training.guidance import Guidance, state_of
 from featherweight.training.interrupt import Interrupt
+from featherweight.training.learning import Learning
 from featherweight.training.loaders import Loaders
 from featherweight.training.objective import Batch, Objective
 from featherweight.training.placement import plain, to_channels_last, uses_channels_last
 from featherweight.training.progress import ProgressView
-from featherweight.training.rates import make_scheduler
 from featherweight.training.records import EpochRecord, History, Recorder
 from featherweight.training.settings import TrainingSettings
 from featherweight.training.streams import epoch_seed, model_stream, seed_all, set_model_stream
@@ -36,6 +37,7 @@ class Parts:
     objective: Objective
     accelerator: Accelerator
     pruner: Attachment | None
+    guidance: Guidance | None
     file: CheckpointFile | None
     view: ProgressView
 
@@ -74,7 +76,7 @@ class Run:
         self.model, self.plain = parts.model, plain(parts.model)
         self.loaders, self.settings, self.objective = parts.loaders, parts.settings, parts.objective
         self.accelerator, self.pruner, self.file = parts.accelerator, parts.pruner, parts.file
-        self.view, self.interrupt = parts.view, interrupt
+        self.guidance, self.view, self.interrupt = parts.guidance, parts.view, interrupt
         self.at, self.records, self.best = At(), list[EpochRecord](), None
         self.recorder: Recorder | None = None
         self.resumed_from: tuple[int, int] | None = None
@@ -109,6 +111,7 @@ class Run:
             "batches": self.loaders.batches,
             "validation_batches": self.loaders.validation_batches,
             "pruner": fingerprint(self.pruner),
+            "guidance": None if self.guidance is None else self.guidance.fingerprint(),
             "model": shapes(self.plain),
         }
 
@@ -127,19 +130,27 @@ class Run:
             to_channels_last(self.plain)
         self.model.zero_grad(set_to_none=True)
         self.wrapped = self.accelerator.prepare_model(self.model)
-        settings = self.settings
-        self.optimizer = settings.make_optimizer(self.model)
-        self.total_steps = settings.epochs * math.ceil(self.loaders.batches / settings.accumulate)
-        self.scheduler = make_scheduler(settings.rate, settings.warmup, self.optimizer, self.total_steps)
+        self._set_up_guidance()
+        self.total_steps = self.settings.epochs * math.ceil(self.loaders.batches / self.settings.accumulate)
+        self.learning = Learning(self.plain, self.guidance, self.settings, self.accelerator, self.total_steps)
         plan(self.pruner, self.total_steps)
         if self.pruner is not None:
-            self.pruner.attach(self.optimizer)
+            self.pruner.attach(self.learning.optimizer)
         if self.saved is not None:
             self._restore(self.saved)
             self.saved = None
         if self.file is not None and self.accelerator.is_main_process:
             self.file.folder.mkdir(parents=True, exist_ok=True)
             self.recorder = Recorder(self.file.folder, self.records)
+
+    def _set_up_guidance(self) -> None:
+        """Move it to the device; every process starts from the parameters of the first, as DDP does."""
+        if self.guidance is None:
+            return
+        self.guidance.to(self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            state = parallel.of_first(self.accelerator, state_of(self.guidance) or {})
+            self.guidance.load_state_dict(state)
 
     # An epoch
 
@@ -156,6 +167,8 @@ class Run:
 
     def _train_epoch(self) -> None:
         self.wrapped.train()
+        if self.guidance is not None:
+            self.guidance.train()
         loss_sum, first = self.at.loss_sum, self.at.batch
         batches = self.loaders.train(self.at.epoch, self.seed, skip=first)
         for index, batch in enumerate(batches, start=first):
@@ -176,6 +189,8 @@ class Run:
 
     def _backward(self, index: int, batch: Batch) -> float:
         """Add the gradient of ``batch`` to those of its step; return its loss."""
+        if self.guidance is not None:
+            self.guidance.set_progress(self.at.step / self.total_steps)
         with parallel.unsynced(self.accelerator, self.wrapped, apart=not self._ends_step(index)):
             loss = self.objective.loss(self.wrapped, batch)
             value = float(loss.detach())
@@ -185,46 +200,51 @@ class Run:
         return value
 
     def _not_finite(self, value: float) -> TrainingError:
-        rate = self.optimizer.param_groups[0]["lr"]
         return TrainingError(
             f"The loss is {value} in epoch {self.at.epoch + 1} of {self.settings.epochs}, step "
-            f"{self.at.step + 1} of {self.total_steps}, at learning rate {rate:.3g}; the step was not taken. "
-            f"Lower learning_rate, set clip=1.0, and look for inputs that are not finite."
+            f"{self.at.step + 1} of {self.total_steps}, at learning rate {self.learning.rate:.3g}; "
+            f"the step was not taken. Lower learning_rate, set clip=1.0, and look for inputs that are not "
+            f"finite."
         )
 
     def _step(self) -> None:
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.at.learning_rate = float(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.scheduler.step()
+        self.at.learning_rate = self.learning.rate
+        self.learning.step(hold_zeros=self.pruner is not None)
         self.at.step += 1
 
     def _validate(self) -> float | None:
         """Return the metric over the validation split, which every process sees whole."""
         if not self.loaders.validates:
             return None
-        parallel.share_buffers(self.accelerator, self.plain)
         self.model.eval()
-        total = count = 0.0
-        with torch.no_grad():
-            for batch in self.loaders.validate(self.at.epoch, self.seed):
-                pair = self.objective.outputs(self.model, batch)
-                part = self.objective.metric(*parallel.gathered(self.accelerator, pair))
-                total, count = total + float(part[0]), count + float(part[1])
-                self._stop_if_asked()
+        with self.learning.averaged():
+            parallel.share_buffers(self.accelerator, self.plain)
+            total, count = self._measure()
+        self._stop_if_asked()
         if not count > 0:
             raise TrainingError(
                 "The metric counted no example of the validation split: nothing to choose by."
             )
         return total / count
 
+    @torch.no_grad()
+    def _measure(self) -> tuple[float, float]:
+        """Return sum and count of the metric; of what was measured so far, once Ctrl-C was pressed."""
+        total = count = 0.0
+        for batch in self.loaders.validate(self.at.epoch, self.seed):
+            pair = self.objective.outputs(self.model, batch)
+            part = self.objective.metric(*parallel.gathered(self.accelerator, pair))
+            total, count = total + float(part[0]), count + float(part[1])
+            if self._must_stop:
+                break
+        return total, count
+
     def _close_epoch(self, validation: float | None) -> None:
         record = self._record(validation)
         self.records.append(record)
         if is_better(record, self.best):
-            self.best = Choice.of(record, self.plain, self.pruner)
+            with self.learning.averaged():
+                self.best = Choice.of(record, self.plain, self.pruner)
         if (
             self.recorder is not None
         ):  # before the checkpoint: resuming drops what the checkpoint does not know
@@ -252,6 +272,7 @@ class Run:
             self.best.apply(self.plain, self.pruner)
             chosen, reason = self.records[self.best.epoch], "best on the validation split"
         else:
+            self.learning.leave_average()
             parallel.share_buffers(self.accelerator, self.plain)
             chosen, reason = self.records[-1], why_last(self.records)
         return History(tuple(self.records), chosen, reason, self.resumed_from)
@@ -269,7 +290,11 @@ class Run:
         if self.at.batch:
             self.at.seconds = perf_counter() - self.started
         parallel.share_buffers(self.accelerator, self.plain)
-        mine = {"stream": model_stream(self.accelerator.device), "loss_sum": self.at.loss_sum}
+        mine = {
+            "stream": model_stream(self.accelerator.device),
+            "loss_sum": self.at.loss_sum,
+            "guidance": state_of(self.guidance),  # of each process: queues of features differ
+        }
         processes = parallel.from_each(self.accelerator, mine)
         if self.accelerator.is_main_process:
             self.file.write(self._state(processes))
@@ -283,9 +308,8 @@ class Run:
             "records": [asdict(record) for record in self.records],
             "model": self.plain.state_dict(),
             "best": None if self.best is None else vars(self.best),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "attachment": None if self.pruner is None else self.pruner.state_dict(),
+            **self.learning.state_dict(),
         }
 
     def _restore(self, saved: State) -> None:
@@ -294,8 +318,9 @@ class Run:
         self.records = [EpochRecord(**record) for record in saved["records"]]
         self.best = None if saved["best"] is None else Choice(**saved["best"])
         self.plain.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scheduler.load_state_dict(saved["scheduler"])
+        self.learning.load_state_dict(saved)
+        if self.guidance is not None:
+            self.guidance.load_state_dict(mine["guidance"])
         if self.pruner is not None:
             self.pruner.load_state_dict(saved["attachment"])
         self.resumed_from = (self.at.epoch, self.at.batch)
@@ -307,9 +332,13 @@ class Run:
             return "is finished"
         return f"goes on at epoch {self.at.epoch + 1}, after batch {self.at.batch} of {self.loaders.batches}"
 
+    @property
+    def _must_stop(self) -> bool:
+        return self.interrupt.asked and self.file is not None
+
     def _stop_if_asked(self, saved: bool = False) -> None:
         """End the run after Ctrl-C, saved."""
-        if not self.interrupt.asked or self.file is None:
+        if not self._must_stop or self.file is None:
             return
         if not saved:
             self._save()

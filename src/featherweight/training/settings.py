@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ class TrainingSettings:
             multiplies it natively, else fp32.
         seed: of the data order, augmentation and dropout.
         checkpoint_every: steps between checkpoints within an epoch; None: at the end of each epoch only.
+        ema_decay: of a moving average of the weights, 0 < ema_decay < 1, such as 0.999; the average is
+            validated, chosen and left in the model in their place. At step n, from 0, it is at most
+            (1 + n) / (10 + n). None: no average.
 
     Raises:
         SettingError: a value is out of range.
@@ -59,6 +62,7 @@ class TrainingSettings:
     precision: str = "auto"
     seed: int = 0
     checkpoint_every: int | None = None
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         _at_least("epochs", self.epochs, 1)
@@ -73,6 +77,7 @@ class TrainingSettings:
         _within("weight_decay", self.weight_decay, 0, float("inf"))
         _within("warmup", self.warmup, 0, 1)
         _within("label_smoothing", self.label_smoothing, 0, 1)
+        _fraction("ema_decay", self.ema_decay)
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that decide the result of a run, as JSON values.
@@ -82,8 +87,8 @@ class TrainingSettings:
         """
         return {k: v for k, v in asdict(self).items() if k not in ("checkpoint_every", "precision")}
 
-    def make_optimizer(self, model: nn.Module) -> Optimizer:
-        """Return the optimizer over the parameters of ``model`` that train.
+    def make_optimizer(self, model: nn.Module, more: Sequence[nn.Parameter] = ()) -> Optimizer:
+        """Return the optimizer over the parameters of ``model`` that train, and over ``more``.
 
         Raises:
             TrainingError: no parameter requires a gradient.
@@ -91,6 +96,7 @@ class TrainingSettings:
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
             raise TrainingError("No parameter of the model requires a gradient: there is nothing to train.")
+        trained += more
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -111,6 +117,11 @@ def _positive(name: str, value: float | None) -> None:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not (low <= value <= high and math.isfinite(value)):
         raise SettingError(f"{name} lies in {low}..{high}, got {value!r}.")
+
+
+def _fraction(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        raise SettingError(f"{name} lies between 0 and 1, got {value!r}.")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
