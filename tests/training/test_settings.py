@@ -25,6 +25,9 @@ from featherweight.training import TrainingSettings
         {"precision": "fp16"},
         {"seed": -1},
         {"checkpoint_every": 0},
+        {"ema_decay": 0},
+        {"ema_decay": 1.0},
+        {"ema_decay": float("nan")},
     ],
 )
 def test_a_wrong_value_is_named_and_shown(wrong):
