@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from featherweight.cli.example import example_of
 from featherweight.cli.network import fingerprint, make_network
-from featherweight.cli.resolve import call_factory, find_factory
+from featherweight.cli.resolve import call_factory, find_factory, is_factory, name_and_options
 from featherweight.errors import FeatherweightError, ModelError, SettingError
 
 
@@ -80,3 +81,54 @@ def test_networks_of_the_zoo(mynet):
     assert type(make_network("small_cnn", None)).__name__ == "SmallCNN"
     with pytest.raises(FeatherweightError, match="No trained network is called 'no_such'"):
         make_network("no_such", None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "options"),
+    [
+        ("resnet20", "resnet20", {}),
+        ("mobilenet_v1:width=0.25,stride=8", "mobilenet_v1", {"width": 0.25, "stride": 8}),
+        ("small_cnn:widths=4,8,8,8,classes=5", "small_cnn", {"widths": (4, 8, 8, 8), "classes": 5}),
+        ("vit_tiny:depth = 2, dim = wide", "vit_tiny", {"depth": 2, "dim": "wide"}),
+    ],
+)
+def test_options_are_read(spec, name, options):
+    assert not is_factory(spec)
+    assert name_and_options(spec) == (name, options)
+
+
+@pytest.mark.parametrize("spec", ["mynet:net", "a=b/net.py:make", "net.py:", "package.module:Class"])
+def test_a_factory_has_no_options(spec):
+    assert is_factory(spec)
+
+
+def test_networks_with_options(mynet):
+    model = make_network("mobilenet_v1:width=0.25,stride=8,in_channels=3", None)
+    assert model.classifier.in_features == 256
+    shape = example_of("mobilenet_v1:width=0.25,stride=8,in_channels=3", model, (), None, "To see").shape
+    assert shape == (1, 3, 32, 32)
+    assert len(make_network("vit_tiny:depth=2,image_size=32,dim=16,heads=2", None).blocks) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("mobilenet_v1:widht=0.25", r"no option 'widht'\. Did you mean 'width'\? Its own are: width=1\.0"),
+        ("mobilenet_v1:width=wide", "width of mobilenet_v1 is a number, got 'wide'"),
+        ("mobilenet_v1:stride=3", r"stride is one of 1, 2, 4, 8, 16, 32, got 3"),
+        ("mobilenet_v1:width=1,width=2", "'width' comes twice"),
+        ("mobilenet_v1:0.25,width=1", "'0.25' is no option. .*mobilenet_v1:classes=5"),
+        ("small_cnn:widths=4", "widths of small_cnn is several whole numbers, got 4"),
+        ("small_cnn:widths=4,0", "widths are numbers of channels"),
+        ("resnet20:widths=4,8", "widths are 3 numbers of channels"),
+        ("resnet50:width=2", "Its own are: none"),
+        ("vit_tiny:depth=2.5", "depth of vit_tiny is a whole number, got 2.5"),
+        ("vit_tiny:image_size=big", "image_size of vit_tiny is a whole number"),
+        ("vit_tiny:classes=2.5", "classes of vit_tiny is a whole number"),
+        ("fashion_cnn:width=2", "fashion_cnn is trained, and takes no options"),
+        ("nonesuch:width=2", "A network of your own is named module:factory"),
+    ],
+)
+def test_options_that_are_refused(mynet, spec, says):
+    with pytest.raises(SettingError, match=says):
+        make_network(spec, None)

@@ -217,3 +217,54 @@ def test_settings_are_checked(build, message):
 def test_images_of_another_size_are_named(name):
     with pytest.raises(SettingError, match=r"\(2, 3, 32, 32\).*\(n, 1, 28, 28\).*image_size"):
         networks[name]()(torch.zeros(2, 3, 32, 32))
+
+
+def maps(model, size=28):
+    """Return the heights of the maps after each layer of ``features``."""
+    with torch.device("meta"):
+        x, found = torch.empty(1, 1, size, size), []
+        for layer in model.features:
+            x = layer(x)
+            found.append(x.shape[2])
+    return found
+
+
+def test_mobilenet_v1_on_small_images():
+    """With its own strides six of its layers look at 2x2 pixels and fewer; with stride=8 none does."""
+    with torch.device("meta"):
+        whole = networks["mobilenet_v1"](in_channels=1).eval()
+        finer = networks["mobilenet_v1"](in_channels=1, stride=8).eval()
+    assert maps(whole) == [14, 14, 7, 7, 4, 4, *[2] * 6, 1, 1]
+    assert maps(finer) == [28, 28, 28, 28, 14, 14, *[7] * 6, 4, 4]
+    assert maps(networks["mobilenet_v1"](in_channels=1, stride=1).to("meta").eval()) == [28] * 14
+
+
+def test_mobilenet_v2_width_and_stride():
+    half = networks["mobilenet_v2"](in_channels=3, classes=1000, width=0.5)
+    assert sum(p.numel() for p in half.parameters()) == 1_968_680  # torchvision, width_mult=0.5
+    wide = networks["mobilenet_v2"](in_channels=3, classes=1000, width=1.4)
+    assert sum(p.numel() for p in wide.parameters()) == 6_108_776  # torchvision, width_mult=1.4
+    finer = networks["mobilenet_v2"](in_channels=1, width=0.25, stride=8).to("meta").eval()
+    assert (maps(finer)[0], maps(finer)[-1]) == (28, 4)
+
+
+@pytest.mark.parametrize("stride", [0, 3, 64, True, 2.5])
+def test_a_stride_that_there_is_not(stride):
+    with pytest.raises(SettingError, match="stride is one of 1, 2, 4, 8, 16, 32"):
+        networks["mobilenet_v1"](stride=stride)
+
+
+@pytest.mark.slow
+def test_mobilenet_v1_learns_small_images():
+    """Stripes down or across, at 28x28 and a quarter of the width."""
+    torch.manual_seed(0)
+    model = networks["mobilenet_v1"](in_channels=1, classes=2, width=0.25, stride=8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    y = torch.arange(32) % 2
+    stripes = (torch.arange(28) % 4 < 2).float().expand(28, 28)
+    x = torch.where(y.bool()[:, None, None], stripes, stripes.T)[:, None] + torch.randn(32, 1, 28, 28)
+    for _ in range(30):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert (model(x).argmax(1) == y).float().mean() > 0.9

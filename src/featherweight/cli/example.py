@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from featherweight.cli.batches import Batches
 from featherweight.cli.inputs import Input, made_inputs, parse_inputs
 from featherweight.cli.output import remark
-from featherweight.cli.resolve import is_factory
+from featherweight.cli.resolve import is_factory, name_and_options
 from featherweight.core.trace import Example, as_arguments, evaluating
 from featherweight.errors import SettingError
 from featherweight.profile.macs import following
@@ -36,7 +36,7 @@ def example_of(
     if given:
         return _as_given(model, given)
     if not is_factory(spec):
-        return made_inputs([Input(_zoo_shape(model))])
+        return made_inputs([Input(_zoo_shape(spec, model))])
     if batches is not None:
         return _first_of(next(iter(batches.train)))
     raise SettingError(
@@ -96,6 +96,8 @@ def _first(value: Any) -> Any:
     return value[:1] if isinstance(value, Tensor) and value.ndim else value
 
 
-def _zoo_shape(model: nn.Module) -> tuple[int, ...]:
-    card = card_of(model)
-    return (1, 3, 32, 32) if card is not None and card.in_channels == 3 else (1, 1, 28, 28)
+def _zoo_shape(spec: str, model: nn.Module) -> tuple[int, ...]:
+    card, (_, options) = card_of(model), name_and_options(spec)
+    channels = options.get("in_channels", 1 if card is None else card.in_channels)
+    size = options.get("image_size", 32 if channels == 3 else 28)
+    return (1, channels, size, size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from featherweight.cli.resolve import call_factory, is_factory
+from featherweight.cli.resolve import call_factory, is_factory, name_and_options
 from featherweight.errors import ModelError, SettingError, UnknownNameError
 from featherweight.structured.checkpoint import load
 from featherweight.zoo import build, load_model, network_names, trained_names
@@ -20,7 +20,8 @@ def make_network(spec: str, weights: Path | None, seed: int = 0) -> nn.Module:
     """Return the network that ``spec`` names, in evaluation mode.
 
     Args:
-        spec: "module:factory", "file.py:factory", or a name of the zoo, trained or not.
+        spec: "module:factory", "file.py:factory", or a name of the zoo, trained or not; one that is not, also
+            with options: "mobilenet_v1:width=0.25,stride=8".
         weights: a safetensors file to fill it with; None: the weights that it is made with.
         seed: seed of what a factory draws, so that the same command makes the same network.
 
@@ -36,9 +37,12 @@ def make_network(spec: str, weights: Path | None, seed: int = 0) -> nn.Module:
     return (model if weights is None else load(weights, into=model)).eval()
 
 
-def _from_zoo(name: str) -> nn.Module:
+def _from_zoo(spec: str) -> nn.Module:
+    name, options = name_and_options(spec)
     if name in network_names() and name not in trained_names():
-        return build(name)
+        return build(name, **options)
+    if options and name in trained_names():
+        raise SettingError(f"{spec!r}: {name} is trained, and takes no options.")
     if name.endswith((".safetensors", ".py")):
         raise SettingError(
             f"{name!r} is a file. {FORMS}"

@@ -16,8 +16,40 @@ from featherweight.errors import FeatherweightError, SettingError
 
 
 def is_factory(spec: str) -> bool:
-    """Whether ``spec`` has the form of a factory, not that of a file or a name."""
-    return ":" in spec
+    """Whether ``spec`` has the form of a factory, not that of a file or a name, with options or without."""
+    _, colon, last = spec.rpartition(":")
+    return bool(colon) and "=" not in last
+
+
+def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a network of the zoo: "mobilenet_v1:width=0.25,stride=8".
+
+    Commas stand between options, and within one that has several numbers ("small_cnn:widths=4,8,8,8"). What
+    is no number stays a word.
+
+    Raises:
+        SettingError: an option has no name, or comes twice.
+    """
+    name, _, text = spec.partition(":")
+    found: dict[str, list[int | float | str]] = {}
+    key = ""
+    for part in text.split(",") if text else ():
+        given, equals, value = part.rpartition("=")
+        key = given.strip() if equals else key
+        if not key or (equals and key in found):
+            what = f"option {key!r} comes twice" if key else f"{part!r} is no option"
+            raise SettingError(f"{spec!r}: {what}. Options are name=value, such as {name}:classes=5.")
+        found.setdefault(key, []).append(_value(value.strip()))
+    return name, {key: values[0] if len(values) == 1 else tuple(values) for key, values in found.items()}
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def call_factory(spec: str, what: str) -> Any:

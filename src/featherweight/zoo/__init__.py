@@ -1,7 +1,7 @@
 """Small reference networks, trained weights and data sets for the demo, the course and the benchmarks."""
 
 from featherweight.zoo import data, networks
-from featherweight.zoo.build import build, network_names
+from featherweight.zoo.build import build, network_names, options_of
 from featherweight.zoo.cards import Card, card_of
 from featherweight.zoo.data.splits import ImageSet, Splits
 from featherweight.zoo.trained import (
@@ -27,5 +27,6 @@ __all__ = [
     "loaders_of",
     "network_names",
     "networks",
+    "options_of",
     "trained_names",
 ]

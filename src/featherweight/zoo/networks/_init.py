@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -50,3 +51,11 @@ def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if value <= 0:
             raise SettingError(f"{name} must be above 0, got {value}.")
+
+
+def check_widths(widths: Sequence[int], number: int | None = None) -> None:
+    """Raise SettingError unless ``widths`` are whole numbers above 0, ``number`` of them where given."""
+    if not widths or any(width < 1 or width != int(width) for width in widths):
+        raise SettingError(f"widths are numbers of channels, each at least 1, got {tuple(widths)}.")
+    if number is not None and len(widths) != number:
+        raise SettingError(f"widths are {number} numbers of channels here, got {tuple(widths)}.")

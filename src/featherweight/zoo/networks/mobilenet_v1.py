@@ -10,24 +10,29 @@ from torch.nn import functional as F
 
 from featherweight.zoo._registry import networks
 from featherweight.zoo.networks._init import check_positive, init_convolutional
+from featherweight.zoo.networks._scaling import to_stride
 
-# (channels, stride) of the 13 separable layers; the first convolution has 32 channels and stride 2.
+# (channels, stride) of the first convolution, and of the 13 separable layers
+STEM = (32, 2)
 LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
 class MobileNetV1(nn.Module):
-    """A convolution and 13 separable layers; ``(n, in_channels, h, w) -> (n, classes)`` for any h, w >= 32.
+    """A convolution and 13 separable layers; ``(n, in_channels, h, w) -> (n, classes)``, h, w >= ``stride``.
 
     Args:
         in_channels: channels of an image.
         classes: number of outputs.
         width: factor of the channels of every layer (the paper's alpha), above 0; at least 8 channels stay.
+        stride: pixels of the image for one of the last map: 32 (the paper's, for images of 224), 16, 8, 4, 2
+            or 1, for which the first strides of 2 become 1. With 32, an image of 28x28 is one pixel in
+            the last layers, and 2x2 in the five before: 8 suits it.
     """
 
-    def __init__(self, in_channels: int = 3, classes: int = 10, width: float = 1.0) -> None:
+    def __init__(self, in_channels: int = 3, classes: int = 10, width: float = 1.0, stride: int = 32) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, classes=classes, width=width)
-        self.features = nn.Sequential(*_layers(in_channels, width))
+        self.features = nn.Sequential(*_layers(in_channels, width, stride))
         self.classifier = nn.Linear(_scaled(LAYERS[-1][0], width), classes)
         init_convolutional(self)
 
@@ -35,10 +40,11 @@ class MobileNetV1(nn.Module):
         return self.classifier(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
 
 
-def _layers(in_channels: int, width: float) -> Iterator[nn.Sequential]:
-    channels = _scaled(32, width)
-    yield nn.Sequential(*_convolution(in_channels, channels, 3, stride=2))
-    for wanted, stride in LAYERS:
+def _layers(in_channels: int, width: float, total_stride: int) -> Iterator[nn.Sequential]:
+    first, *strides = to_stride([stride for _, stride in (STEM, *LAYERS)], total_stride)
+    channels = _scaled(STEM[0], width)
+    yield nn.Sequential(*_convolution(in_channels, channels, 3, first))
+    for (wanted, _), stride in zip(LAYERS, strides, strict=True):
         out = _scaled(wanted, width)
         depthwise = _convolution(channels, channels, 3, stride, groups=channels)
         yield nn.Sequential(*depthwise, *_convolution(channels, out, 1))
@@ -56,6 +62,8 @@ def _scaled(channels: int, width: float) -> int:
 
 
 @networks.register("mobilenet_v1")
-def mobilenet_v1(in_channels: int = 3, classes: int = 10, width: float = 1.0) -> MobileNetV1:
-    """MobileNet v1, 4.2M parameters for 1,000 classes at width 1."""
-    return MobileNetV1(in_channels, classes, width)
+def mobilenet_v1(
+    in_channels: int = 3, classes: int = 10, width: float = 1.0, stride: int = 32
+) -> MobileNetV1:
+    """MobileNet v1, 4.2M parameters for 1,000 classes at width 1; for images of 28x28 take ``stride=8``."""
+    return MobileNetV1(in_channels, classes, width, stride)

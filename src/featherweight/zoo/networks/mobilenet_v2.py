@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from featherweight.zoo._registry import networks
 from featherweight.zoo.networks._init import check_positive, init_convolutional
+from featherweight.zoo.networks._scaling import to_eights, to_stride
 
+STEM = (32, 2)  # channels and stride of the first convolution
 # (expansion, channels, blocks, stride of the first block) of each stage
 STAGES = (
     (1, 16, 1, 1),
@@ -47,27 +49,41 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """17 inverted residuals; ``(n, in_channels, h, w) -> (n, classes)`` for any h, w >= 32."""
+    """17 inverted residuals; ``(n, in_channels, h, w) -> (n, classes)`` for any h, w >= ``stride``.
 
-    def __init__(self, in_channels: int = 3, classes: int = 10) -> None:
+    Args:
+        in_channels: channels of an image.
+        classes: number of outputs.
+        width: factor of the channels of every layer, above 0; they are multiples of 8, and the last
+            convolution has no fewer than at width 1.
+        stride: pixels of the image for one of the last map: 32, 16, 8, 4, 2 or 1; see MobileNetV1.
+    """
+
+    def __init__(self, in_channels: int = 3, classes: int = 10, width: float = 1.0, stride: int = 32) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, classes=classes)
-        self.features = nn.Sequential(*_layers(in_channels))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(LAST, classes))
+        check_positive(in_channels=in_channels, classes=classes, width=width)
+        self.features = nn.Sequential(*_layers(in_channels, width, stride))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(_last(width), classes))
         init_convolutional(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
 
 
-def _layers(in_channels: int) -> Iterator[nn.Module]:
-    channels = 32
-    yield _convolution(in_channels, channels, 3, stride=2)
-    for expansion, out, blocks, stride in STAGES:
+def _layers(in_channels: int, width: float, total_stride: int) -> Iterator[nn.Module]:
+    first, *strides = to_stride([STEM[1], *(stride for *_, stride in STAGES)], total_stride)
+    channels = to_eights(STEM[0] * width)
+    yield _convolution(in_channels, channels, 3, first)
+    for (expansion, wanted, blocks, _), stride in zip(STAGES, strides, strict=True):
+        out = to_eights(wanted * width)
         for number in range(blocks):
             yield InvertedResidual(channels, out, 1 if number else stride, expansion)
             channels = out
-    yield _convolution(channels, LAST, 1)
+    yield _convolution(channels, _last(width), 1)
+
+
+def _last(width: float) -> int:
+    return to_eights(LAST * max(1.0, width))
 
 
 def _convolution(ins: int, outs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -79,6 +95,8 @@ def _convolution(ins: int, outs: int, size: int, stride: int = 1, groups: int = 
 
 
 @networks.register("mobilenet_v2")
-def mobilenet_v2(in_channels: int = 3, classes: int = 10) -> MobileNetV2:
-    """MobileNet v2, 3.5M parameters for 1,000 classes."""
-    return MobileNetV2(in_channels, classes)
+def mobilenet_v2(
+    in_channels: int = 3, classes: int = 10, width: float = 1.0, stride: int = 32
+) -> MobileNetV2:
+    """MobileNet v2, 3.5M parameters for 1,000 classes at width 1; for images of 28x28 take ``stride=8``."""
+    return MobileNetV2(in_channels, classes, width, stride)

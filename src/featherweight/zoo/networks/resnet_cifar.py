@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from featherweight.errors import SettingError
 from featherweight.zoo._registry import networks
+from featherweight.zoo.networks._init import check_positive, check_widths
+
+WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(nn.Module):
@@ -51,11 +54,13 @@ class CifarResNet(nn.Module):
         depth: int,
         in_channels: int = 3,
         classes: int = 10,
-        widths: tuple[int, int, int] = (16, 32, 64),
+        widths: tuple[int, int, int] = WIDTHS,
     ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise SettingError(f"depth of a CIFAR ResNet is 6 n + 2 (8, 14, 20, ...), got {depth}.")
+        check_positive(in_channels=in_channels, classes=classes)
+        check_widths(widths, number=3)
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.stages = nn.Sequential(*_stages((depth - 2) // 6, widths))
@@ -75,12 +80,12 @@ def _stages(blocks: int, widths: tuple[int, int, int]) -> Iterator[nn.Module]:
 
 
 @networks.register("resnet20")
-def resnet20(in_channels: int = 3, classes: int = 10) -> CifarResNet:
+def resnet20(in_channels: int = 3, classes: int = 10, widths: tuple[int, int, int] = WIDTHS) -> CifarResNet:
     """ResNet-20, 0.27M parameters."""
-    return CifarResNet(20, in_channels, classes)
+    return CifarResNet(20, in_channels, classes, widths)
 
 
 @networks.register("resnet56")
-def resnet56(in_channels: int = 3, classes: int = 10) -> CifarResNet:
+def resnet56(in_channels: int = 3, classes: int = 10, widths: tuple[int, int, int] = WIDTHS) -> CifarResNet:
     """ResNet-56, 0.85M parameters."""
-    return CifarResNet(56, in_channels, classes)
+    return CifarResNet(56, in_channels, classes, widths)

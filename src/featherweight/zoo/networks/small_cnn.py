@@ -7,16 +7,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherweight.zoo._registry import networks
+from featherweight.zoo.networks._init import check_positive, check_widths
 
 
 class SmallCNN(nn.Module):
     """Four 3x3 convolutions with batch norm, three poolings; ``(n, in_channels, h, w) -> (n, classes)``.
 
     0.39M parameters. Works for any h, w >= 8 since the last pooling is global.
+
+    Args:
+        in_channels: channels of an image.
+        classes: number of outputs.
+        widths: channels of the convolutions; a pooling comes between two of them.
     """
 
     def __init__(self, in_channels: int = 1, classes: int = 10, widths: tuple[int, ...] = (32, 64, 128, 256)):
         super().__init__()
+        check_positive(in_channels=in_channels, classes=classes)
+        check_widths(widths)
         ins = (in_channels, *widths[:-1])
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in zip(ins, widths, strict=True)
@@ -33,6 +41,8 @@ class SmallCNN(nn.Module):
 
 
 @networks.register("small_cnn")
-def small_cnn(in_channels: int = 1, classes: int = 10) -> SmallCNN:
+def small_cnn(
+    in_channels: int = 1, classes: int = 10, widths: tuple[int, ...] = (32, 64, 128, 256)
+) -> SmallCNN:
     """The small CNN, 0.39M parameters."""
-    return SmallCNN(in_channels, classes)
+    return SmallCNN(in_channels, classes, widths)

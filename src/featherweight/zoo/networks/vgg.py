@@ -58,6 +58,6 @@ def _hidden(ins: int, outs: int) -> Iterator[nn.Module]:
 
 
 @networks.register("vgg16_bn")
-def vgg16_bn(in_channels: int = 3, classes: int = 10) -> VGG16:
+def vgg16_bn(in_channels: int = 3, classes: int = 10, hidden: int = 4096) -> VGG16:
     """VGG-16 with batch norm, 138M parameters for 1,000 classes."""
-    return VGG16(in_channels, classes)
+    return VGG16(in_channels, classes, hidden)

@@ -106,6 +106,15 @@ class VisionTransformer(nn.Module):
 
 
 @networks.register("vit_tiny")
-def vit_tiny(in_channels: int = 1, classes: int = 10, image_size: int = 28) -> VisionTransformer:
+def vit_tiny(
+    in_channels: int = 1,
+    classes: int = 10,
+    image_size: int = 28,
+    *,
+    patch: int = 4,
+    dim: int = 128,
+    depth: int = 4,
+    heads: int = 4,
+) -> VisionTransformer:
     """A vision transformer of four blocks, 0.8M parameters."""
-    return VisionTransformer(in_channels, classes, image_size)
+    return VisionTransformer(in_channels, classes, image_size, patch=patch, dim=dim, depth=depth, heads=heads)
