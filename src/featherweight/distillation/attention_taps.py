@@ -163,9 +163,10 @@ def _projected(module: nn.MultiheadAttention, inputs: list[Tensor]) -> list[Tens
     """Return what the layer makes of its inputs first, each (n, tokens, width)."""
     if any(x.ndim != 3 for x in inputs):
         raise ModelError("nn.MultiheadAttention is tapped with batches of tokens, (n, tokens, width), only.")
-    fused = cast("Any", module.in_proj_weight)
+    fused = cast("Tensor | None", module.in_proj_weight)
+    bias = cast("Tensor | None", module.in_proj_bias)
     apart = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
     weights = apart if fused is None else fused.chunk(3)
-    biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
     made = [F.linear(x.to(w.dtype), w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
     return made if module.batch_first else [x.transpose(0, 1) for x in made]

@@ -10,14 +10,16 @@ This is the one place that composes losses, taps, teachers, cache and ramps.
 from __future__ import annotations
 
 import copy
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.distillation.cache import Identity, TeacherCache, Teaching, fill
 from featherweight.distillation.checks import (
     check_apart,
     check_labels,
@@ -26,7 +28,7 @@ from featherweight.distillation.checks import (
     temperature_ramp,
 )
 from featherweight.distillation.lead import Lead, check_logits, compared, settings_of, views
-from featherweight.distillation.losses import Lesson
+from featherweight.distillation.losses import Lesson, View
 from featherweight.distillation.mixture import LossLike, Term, terms_of
 from featherweight.distillation.outputs import Parts, hard_loss, moved, parts_of
 from featherweight.distillation.pairing import Features, Pair, Pairs, pairs_for, wire
@@ -76,7 +78,7 @@ class Distiller(nn.Module):
         teacher_weights: Sequence[float] | None = None,
         precision: str = "auto",
         teacher_device: torch.device | str | None = None,
-        cache: Any = None,
+        cache: TeacherCache | str | os.PathLike[str] | None = None,
     ) -> None:
         """Run each network once or twice on ``example``, and refuse whatever cannot work.
 
@@ -95,12 +97,13 @@ class Distiller(nn.Module):
             teacher_weights: of several teachers, above 0; they are divided by their sum. None: equal.
             precision: of the teacher's pass: "auto" (bf16 where the hardware multiplies it), "fp32", "bf16".
             teacher_device: where the teacher runs; None: where the batch is.
-            cache: a ``TeacherCache``, in the place of running the teacher.
+            cache: a ``TeacherCache`` or its folder, in the place of running the teacher (see ``fill_cache``).
 
         Raises:
             SettingError: a setting is wrong, or would have no effect.
             ModelError: the networks do not fit each other, or have not what a loss needs.
             TrainingError: a network cannot be run on the example.
+            DataError: the cache is damaged, or of another teacher or other taps.
         """
         super().__init__()
         teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher)
@@ -116,7 +119,7 @@ class Distiller(nn.Module):
         parts = parts_of(example)
         check_labels(parts, terms, is_soft_only=self._is_soft_only, given=hard_loss)
         self.progress = 0.0
-        self._hard_loss, self._cache, self._asked = hard_loss, cache, (alpha, temperature, loss)
+        self._hard_loss, self._cache = hard_loss, None
         self._last: dict[str, Tensor] = {}
         self._teachers = tuple(
             Teacher(
@@ -128,6 +131,7 @@ class Distiller(nn.Module):
         self._watch = Watch(unwrap(student), ())
         try:
             self._prepare(parts, terms, named)
+            self._cache = self._open_cache(cache)
         except BaseException:
             self.close()
             raise
@@ -224,7 +228,7 @@ class Distiller(nn.Module):
         """
         parts = parts_of(batch)
         own = self._watch.read(outputs)
-        goals = [teacher.run(parts.inputs) for teacher in self._teachers]
+        goals = self._run_teachers(parts)
         alpha = self.alpha(self.progress)
         device = _device(own, parts)
         with torch.autocast(device.type, enabled=False):  # the caller's may be on
@@ -234,6 +238,56 @@ class Distiller(nn.Module):
             hard = self._hard(outputs, parts)
             self._last["hard"] = hard.detach()
             return (1 - alpha) * hard + alpha * soft
+
+    def _run_teachers(self, parts: Parts) -> list[Reading]:
+        """Return what the teachers make of a batch, or what the cache has of that."""
+        if self._cache is None:
+            return [teacher.run(parts.inputs) for teacher in self._teachers]
+        views = self._cache.views(without_labels(parts.inputs))
+        return [teacher.watched.of_whole(view) for teacher, view in zip(self._teachers, views, strict=True)]
+
+    def fill_cache(
+        self,
+        loader: Iterable[Batch],
+        folder: str | os.PathLike[str],
+        *,
+        epochs: int = 1,
+        dtype: str = "fp16",
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> TeacherCache:
+        """Run the teachers once on all examples of ``loader``, and take their outputs from there from now on.
+
+        Args and Raises: as for ``cache.fill``. A cache that is complete is opened.
+        """
+        self._cache = None
+        teaching = Teaching(
+            self._identity(), lambda batch: without_labels(parts_of(batch).inputs), self._taught
+        )
+        self._cache = fill(
+            teaching, loader, folder, epochs=epochs, dtype=dtype, overwrite=overwrite, progress=progress
+        )
+        return self._cache
+
+    def _taught(self, batch: Batch) -> list[View]:
+        return [reading.whole for reading in self._run_teachers(parts_of(batch))]
+
+    def _identity(self) -> Identity:
+        """Return whose outputs a cache must hold."""
+        taps = tuple(
+            f"{number}: {name}"
+            for number, t in enumerate(self._teachers)
+            for name in ("logits", *t.watched.names)
+        )
+        return Identity(" ".join(teacher.fingerprint for teacher in self._teachers), taps)
+
+    def _open_cache(self, cache: TeacherCache | str | os.PathLike[str] | None) -> TeacherCache | None:
+        if cache is None:
+            return None
+        if not isinstance(cache, TeacherCache):
+            return TeacherCache.open(cache, self._identity())
+        cache.manifest.check_identity(self._identity(), cache.folder)
+        return cache
 
     def _hard(self, outputs: Any, parts: Parts) -> Tensor:
         if parts.targets is None:
@@ -254,10 +308,11 @@ class Distiller(nn.Module):
             None if self.temperature is None else self.temperature(self.progress),
         )
         last: dict[str, Tensor] = {}
+        goals = [goal.to(device) for goal in goals]
         total = torch.zeros((), device=device)
         for lead in self._leads:
             share = self.teacher_weights[lead.teacher]
-            value = lead.term.loss(*views(lead, own, goals[lead.teacher].to(device)), lesson)
+            value = lead.term.loss(*views(lead, own, goals[lead.teacher]), lesson)
             last[lead.term.name] = last.get(lead.term.name, 0) + share * value.detach()
             total = total + share * lead.term.weight * value
         self._last = last

@@ -274,12 +274,20 @@ def _stages(survey: Survey) -> dict[int, Seen]:
     if survey.image is None:
         return {}
     maps = [seen for seen in survey.seen if seen.grid is not None and min(seen.grid) > 1]
-    inside = [seen for seen in maps if not _is_within_a_step(seen, maps)]
+    inside = [seen for seen in maps if not _is_within_a_step(seen, maps) and not _is_a_row(seen, maps)]
     found: dict[int, Seen] = {}
     for group in (inside, maps):  # the second only where the first has no map of a resolution
         latest = {round(log2(survey.image[0] / (seen.grid or (1, 1))[0])): seen for seen in group}
         found = latest | found
     return dict(sorted(found.items()))
+
+
+def _is_a_row(seen: Seen, maps: Sequence[Seen]) -> bool:
+    """Whether it is a sequence that ends in another one, which then has the better name for its output."""
+    if type(seen.module) is not nn.Sequential:
+        return False
+    last = f"{seen.path}.{len(seen.module) - 1}"
+    return any(m.path == last and type(m.module) is nn.Sequential and m.shape == seen.shape for m in maps)
 
 
 def _is_within_a_step(seen: Seen, maps: Sequence[Seen]) -> bool:

@@ -28,6 +28,7 @@ class Teacher:
         plain: the network without wrappers, on which the hooks sit.
         precision: "fp32" or "bf16".
         name: for errors.
+        watched: its hooks.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class Teacher:
         self._network: nn.Module = network.module if isinstance(network, parallel) else network
         self._asked, self._device = precision, None if device is None else torch.device(device)
         self._form = Form.of(self.plain) if next(self.plain.parameters(), None) is not None else None
-        self._watch = Watch(self.plain, ())
+        self.watched = Watch(self.plain, ())
         self._fingerprint: str | None = None
         where = self._device or (self._form.device if self._form else torch.device("cpu"))
         self.precision = choose_precision(precision, "no", where)
 
     def watch(self, features: Iterable[Tap], attention: Iterable[Attention]) -> None:
         """Set hooks, in the place of those that there were."""
-        self._watch.close()
-        self._watch = Watch(self.plain, features, attention)
+        self.watched.close()
+        self.watched = Watch(self.plain, features, attention)
 
     def run(self, inputs: Any, *, plain: bool = False) -> Reading:
         """Return what the network makes of ``inputs``, detached, on their device.
@@ -73,12 +74,12 @@ class Teacher:
         with torch.no_grad(), evaluated(self.plain), autocast(self.precision, where):
             with explained(self.name, inputs=inputs):
                 outputs = call(network, laid_out(inputs) if self._is_laid_out else inputs)
-            reading = self._watch.read(outputs)
+            reading = self.watched.read(outputs)
         return reading if where == home else reading.to(home)
 
     def close(self) -> None:
         """Take the hooks off, and bring the network back to its device and memory layout."""
-        self._watch.close()
+        self.watched.close()
         if self._form is not None:
             self._form.give_back()
 

@@ -35,6 +35,11 @@ class Reading:
             ),
         )
 
+    @property
+    def whole(self) -> View:
+        """All of it, as one view; ``of_whole`` is its inverse."""
+        return self.view([*self.features], [*self.attention])
+
     def to(self, device: torch.device) -> Reading:
         """Return it on ``device``."""
         heads = {
@@ -54,9 +59,19 @@ class Watch:
     ) -> None:
         """Set the hooks on ``network``, which is not wrapped."""
         self.network = network
-        self._features = tuple(dict.fromkeys(features))
-        self._attention = tuple(dict.fromkeys(attention))
-        self._taps = Taps(network, [*self._features, *(tap for a in self._attention for tap in a.taps)])
+        self.features = tuple(dict.fromkeys(features))
+        self.attention = tuple(dict.fromkeys(attention))
+        self._taps = Taps(network, [*self.features, *(tap for a in self.attention for tap in a.taps)])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is tapped, in words and in order."""
+        return (*map(str, self.features), *(f"attention of {layer.path}" for layer in self.attention))
+
+    def of_whole(self, view: View) -> Reading:
+        """Return the reading that ``view``, with everything that is watched, was made of."""
+        features = dict(zip(self.features, view.features, strict=True))
+        return Reading(view.logits, features, dict(zip(self.attention, view.attention, strict=True)))
 
     def read(self, outputs: Any) -> Reading:
         """Return what the last pass left; the hooks forget it.
@@ -67,8 +82,8 @@ class Watch:
         values = self._taps.take()
         return Reading(
             find_logits(outputs),
-            {tap: values[tap] for tap in self._features},
-            {layer: layer.read(self.network, values) for layer in self._attention},
+            {tap: values[tap] for tap in self.features},
+            {layer: layer.read(self.network, values) for layer in self.attention},
         )
 
     def close(self) -> None:
