@@ -18,6 +18,8 @@ PUBLIC = [
     "artifact",
     "compile",
     "count_params",
+    "distill",
+    "distillation",
     "errors",
     "evaluate",
     "export_onnx",
@@ -40,7 +42,17 @@ PUBLIC = [
     "zoo",
 ]
 FUNCTIONS = [
-    *("compile", "count_params", "evaluate", "export_onnx", "fit", "load", "load_data", "load_model"),
+    *(
+        "compile",
+        "count_params",
+        "distill",
+        "evaluate",
+        "export_onnx",
+        "fit",
+        "load",
+        "load_data",
+        "load_model",
+    ),
     *("profile", "progressive_prune", "progressive_prune_structured"),
     *("prune", "prune_structured", "reestimate_batch_norm", "save"),
 ]
@@ -56,7 +68,7 @@ def test_every_name_is_there_and_documented(name: str) -> None:
     assert getattr(fw, name).__doc__
 
 
-@pytest.mark.parametrize("first", ["evaluate", "progressive_prune", "zoo"])
+@pytest.mark.parametrize("first", ["distillation", "evaluate", "progressive_prune", "zoo"])
 def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
     """A module of the name of a function (profile, prune) must not take its place once it is imported."""
     code = (

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from featherweight.errors import FeatherweightError
 
 if TYPE_CHECKING:
-    from featherweight import artifact, errors, runtime, sparsity, structured, training, zoo
+    from featherweight import artifact, distillation, errors, runtime, sparsity, structured, training, zoo
     from featherweight.compiling import compile
+    from featherweight.distillation import distill
     from featherweight.export import export_onnx
     from featherweight.profile import Profile, count_params, evaluate, profile
     from featherweight.sparsity import Masks, Pruner, prune, schedules
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # These are modules; the others are names in modules.
-_MODULES = ("artifact", "errors", "runtime", "schedules", "sparsity", "structured", "training", "zoo")
+_MODULES = (
+    "artifact",
+    "distillation",
+    "errors",
+    "runtime",
+    "schedules",
+    "sparsity",
+    "structured",
+    "training",
+    "zoo",
+)
 _HOME = {
     "Masks": "featherweight.sparsity",
     "Profile": "featherweight.profile",
@@ -36,6 +47,8 @@ _HOME = {
     "artifact": "featherweight.artifact",
     "compile": "featherweight.compiling",
     "count_params": "featherweight.profile",
+    "distill": "featherweight.distillation",
+    "distillation": "featherweight.distillation",
     "errors": "featherweight.errors",
     "evaluate": "featherweight.profile",
     "export_onnx": "featherweight.export",
@@ -67,6 +80,8 @@ __all__ = [
     "artifact",
     "compile",
     "count_params",
+    "distill",
+    "distillation",
     "errors",
     "evaluate",
     "export_onnx",

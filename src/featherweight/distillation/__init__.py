@@ -1,0 +1,25 @@
+"""Distillation: a small network learns from a large one.
+
+``fw.distill`` is the call, and carries the pieces as attributes; they are also here.
+"""
+
+from featherweight.distillation.call import DISTILLING, Distill, distill
+from featherweight.distillation.distiller import Distiller
+from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
+from featherweight.distillation.ramps import Cosine, Linear, Ramp
+from featherweight.distillation.students import student_from
+
+__all__ = [
+    "DISTILLING",
+    "Cosine",
+    "Distill",
+    "DistillationLoss",
+    "Distiller",
+    "Lesson",
+    "Linear",
+    "Ramp",
+    "View",
+    "distill",
+    "losses",
+    "student_from",
+]

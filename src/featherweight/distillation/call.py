@@ -1,0 +1,168 @@
+"""``fw.distill``: a student that learns from a teacher, in one call on the default training loop."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from featherweight.core.prunable import unwrap
+from featherweight.distillation.distiller import Distiller, HardLoss
+from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
+from featherweight.distillation.mixture import LossLike
+from featherweight.distillation.outputs import moved
+from featherweight.distillation.pairing import Features
+from featherweight.distillation.ramps import Cosine, Linear, Ramp
+from featherweight.distillation.students import student_from
+from featherweight.distillation.zeros import HeldZeros, zeros_of
+from featherweight.errors import SettingError, TrainingError
+from featherweight.training import TrainingSettings, fit
+from featherweight.training.objective import Batch, Metric
+from featherweight.training.streams import preserved_generators, seed_all
+from featherweight.zoo import card_of, default_loaders
+
+DISTILLING = TrainingSettings(epochs=10, learning_rate=0.05)
+
+
+class Distill:
+    """Train a copy of a student to do what a teacher does: ``fw.distill(teacher, student, train)``.
+
+    >>> small = fw.distill(teacher, student, train, validate, loss="kd", alpha=0.5, temperature=4.0)
+
+    See ``help(fw.distill.__call__)`` for the arguments. The attributes are the pieces, for training loops of
+    your own.
+
+    Attributes:
+        Distiller: the loss of a batch, an ``nn.Module``.
+        losses: the losses by name, such as ``fw.distill.losses["kd"](temperature=2.0)``.
+        DistillationLoss: base class of losses of your own; sees a ``View`` of each network and a ``Lesson``.
+        View: what a loss sees of one network.
+        Lesson: what a loss knows of the batch.
+        Ramp: protocol of alpha and temperature that change; ``Linear`` and ``Cosine`` are two.
+        Linear: from one value to another in a straight line.
+        Cosine: from one value to another, slowly at both.
+        student_from: a student that is some blocks of its teacher, or a narrower copy.
+    """
+
+    Distiller = Distiller
+    losses = losses
+    DistillationLoss = DistillationLoss
+    View = View
+    Lesson = Lesson
+    Ramp = Ramp
+    Linear = Linear
+    Cosine = Cosine
+    student_from = staticmethod(student_from)
+
+    def __call__(
+        self,
+        teacher: nn.Module | Sequence[nn.Module],
+        student: nn.Module,
+        train: Iterable[Batch] | None = None,
+        validate: Iterable[Batch] | None = None,
+        *,
+        loss: LossLike = "kd",
+        alpha: float | tuple[float, float] | Ramp = 0.5,
+        temperature: float | tuple[float, float] | Ramp | None = None,
+        features: Features = "auto",
+        hard_loss: HardLoss | None = None,
+        teacher_weights: Sequence[float] | None = None,
+        settings: TrainingSettings = DISTILLING,
+        metric: Metric | None = None,
+        keep_zeros: bool = True,
+        teacher_device: torch.device | str | None = None,
+        cache: Any = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> nn.Module:
+        """Return a copy of ``student`` that was trained to do what ``teacher`` does.
+
+        Args:
+            teacher: the trained network, or several; run in eval mode, and not changed.
+            student: the network to train, fresh or trained; it is not changed.
+            train: loader of batches: (inputs, targets), mappings with "labels", or with ``alpha=1`` inputs
+                alone. None: that of the teacher's own data set, or else the student's (networks of the zoo).
+            validate: loader of the split that the best epoch is chosen on; None: the last epoch is taken;
+                without ``train``, that of the same data set.
+            loss: a name of ``fw.distill.losses``, a sum such as "kd + 50*at", a loss object, or a mapping of
+                either to weights.
+            alpha: share of the teacher, 0..1, of the loss; the rest is cross-entropy with the labels. A pair
+                goes from one to the other over the run.
+            temperature: of the losses that take one; None: their own (4 for "kd").
+            features: "auto", or pairs (teacher path, student path) of modules whose outputs are compared.
+            hard_loss: ``(outputs, targets) -> scalar`` in the place of cross-entropy.
+            teacher_weights: of several teachers, above 0; None: equal.
+            settings: epochs, rate, precision (the teacher's too), seed, average of the weights and the like.
+            metric: ``(outputs, targets) -> (sum, count)``, whose quotient is maximised; None: accuracy.
+            keep_zeros: whether the zeros of a pruned student stay zero. A weight tensor that is zero
+                throughout was initialised so, to be trained, and is not taken for pruned.
+            teacher_device: where the teacher runs; None: where the student is trained.
+            cache: a ``fw.distill.TeacherCache``, in the place of running the teacher.
+            run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
+            progress: show progress.
+
+        Raises:
+            SettingError: a setting is wrong or without effect, or loaders are missing and neither network has
+                data of its own.
+            ModelError: the networks do not fit each other, or have not what a loss needs.
+            TrainingError: a network cannot be run on the batches, or the loss is not finite.
+            ResumeError: ``run_dir`` holds another run.
+        """
+        if train is None and validate is not None:
+            raise SettingError("validate= without train=: give both, or neither for a network of the zoo.")
+        if train is None:
+            loaders = default_loaders(_of_the_zoo([*_all(teacher), student]))
+            train, validate = loaders.train, loaders.validate
+        learnt = copy.deepcopy(unwrap(student))
+        masks = zeros_of(learnt) if keep_zeros else None
+        with preserved_generators(torch.device("cpu")):
+            seed_all(settings.seed)  # projectors are drawn
+            distiller = Distiller(
+                teacher,
+                learnt,
+                _example(train, _all(teacher)),
+                loss=loss,
+                alpha=alpha,
+                temperature=temperature,
+                features=features,
+                hard_loss=hard_loss,
+                teacher_weights=teacher_weights,
+                precision=settings.precision,
+                teacher_device=teacher_device,
+                cache=cache,
+            )
+        holder = None if masks is None else HeldZeros(learnt, masks)
+        with distiller:
+            fit(
+                learnt, train, validate, settings,
+                guidance=distiller, pruner=holder, metric=metric, run_dir=run_dir, progress=progress,
+            )  # fmt: skip
+        if masks is not None:
+            masks.check(learnt)
+        return learnt
+
+
+distill = Distill()
+
+
+def _all(teacher: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    return [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+
+
+def _of_the_zoo(networks: Sequence[nn.Module]) -> nn.Module:
+    """Return the first that knows its data; else the first."""
+    return next((network for network in networks if card_of(unwrap(network)) is not None), networks[0])
+
+
+def _example(train: Iterable[Batch], teachers: Sequence[nn.Module]) -> Batch:
+    """Return the first batch, on the device of the first teacher, which would else move to the batch."""
+    try:
+        batch = next(iter(train))
+    except StopIteration:
+        raise TrainingError("train has no batch.") from None
+    weight = next((p for teacher in teachers for p in teacher.parameters()), None)
+    return batch if weight is None else moved(batch, weight.device)
