@@ -62,6 +62,8 @@ def _read(part: str, line: str) -> tuple[str, float]:
 def _term(thing: str | DistillationLoss, weight: float) -> Term:
     if isinstance(thing, str):
         name, loss = thing, losses[thing]()
+    elif not isinstance(thing, DistillationLoss):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SettingError(f"The losses of a mapping are names or losses, got {thing!r}.")
     else:
         name, loss = name_of(thing), thing
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
