@@ -7,18 +7,33 @@ import math
 from torch import Tensor
 
 from featherweight.distillation.losses._base import View
+from featherweight.distillation.projectors import in_float32
 from featherweight.errors import ModelError, SettingError
 
 
 def check_temperature(value: float) -> float:
     """Return ``value``; raises SettingError unless it is a finite number above 0."""
-    if not (value > 0 and math.isfinite(value)):
+    if not (isinstance(value, int | float) and 0 < value < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SettingError(f"temperature is a finite number above 0, got {value!r}.")
     return float(value)
 
 
+def check_weights(**values: float) -> tuple[float, ...]:
+    """Return the weights of a loss's parts; raises SettingError unless finite, 0 or above, and not all 0."""
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingError(f"{name} is a finite number, 0 or above, got {value!r}.")
+    if not any(values.values()):
+        raise SettingError(f"{' and '.join(values)} are all 0: nothing is left of the loss.")
+    return tuple(float(value) for value in values.values())
+
+
 def both_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
-    """Return the logits of both in float32; raises ModelError where they are missing or differ in shape."""
+    """Return the logits of both, in float32 or float64, the teacher's detached.
+
+    Raises:
+        ModelError: they are missing or differ in shape.
+    """
     own, goal = student.logits, teacher.logits
     if own is None or goal is None:
         which = "student" if own is None else "teacher"
@@ -28,4 +43,15 @@ def both_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
             f"Student and teacher must tell the same classes: their logits are {tuple(own.shape)} and "
             f"{tuple(goal.shape)}."
         )
-    return own.float(), goal.float()
+    return in_float32(own), in_float32(goal).detach()
+
+
+def class_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
+    """Return ``both_logits`` of networks that tell one class per example; raises ModelError for others."""
+    own, goal = both_logits(student, teacher)
+    if own.dim() != 2:
+        raise ModelError(
+            f"This loss compares logits (n, classes), got {tuple(own.shape)}: logits per token have the loss "
+            "'token'."
+        )
+    return own, goal

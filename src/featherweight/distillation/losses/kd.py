@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
-from featherweight.distillation.losses._logits import both_logits, check_temperature
+from featherweight.distillation.losses._logits import check_temperature, class_logits
 
 
 @losses.register("kd")
@@ -32,7 +32,7 @@ class SoftTargets(DistillationLoss):
     def forward(self, student: View, teacher: View, lesson: Lesson) -> Tensor:
         """Return the loss, a scalar."""
         temperature = lesson.temperature or self.temperature
-        own, goal = both_logits(student, teacher)
+        own, goal = class_logits(student, teacher)
         log_p = F.log_softmax(own / temperature, 1)
         log_q = F.log_softmax(goal / temperature, 1)
         return temperature**2 * F.kl_div(log_p, log_q, log_target=True, reduction="batchmean")

@@ -1,4 +1,5 @@
-"""Soft targets token by token (Hinton et al. 2015 at each position; "word-level" in Kim and Rush 2016).
+"""Soft targets token by token (Hinton et al. 2015 at each position; "word-level" in Kim and Rush 2016,
+https://arxiv.org/abs/1606.07947).
 
 With logits z of the student and t of the teacher at one position, and p(x) = softmax(x / T)::
 
