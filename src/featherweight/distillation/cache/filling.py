@@ -95,8 +95,8 @@ def fill(
 def _opened(folder: Path, identity: Identity, epochs: int, dtype: str) -> TeacherCache:
     cache = TeacherCache.open(folder, identity)
     has = cache.manifest
-    if has.dtype != dtype or has.source.epochs != epochs:
-        what = f"of dtype={has.dtype!r} and epochs={has.source.epochs}, not of {dtype!r} and {epochs}"
+    if WIDTHS[has.dtype] < WIDTHS[dtype] or has.source.epochs < epochs:
+        what = f"of dtype={has.dtype!r} and epochs={has.source.epochs}, less than {dtype!r} and {epochs}"
         raise refusal(folder, what)
     return cache
 

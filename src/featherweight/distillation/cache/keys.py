@@ -113,22 +113,25 @@ def _keys_of_tensor(name: str, value: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None and name in _OF_TOKENS and value.shape[:2] == mask.shape:
         value = value.long() if _is_whole(value) else value
         covered, kind = mask != 0, f"{name} {value.dtype} tokens {tuple(value.shape[2:])}"
-        words = _words(value.reshape(*mask.shape, -1))
+        words = _words(value, mask.shape[1])
     else:
         covered, kind = None, f"{name} {value.dtype} {tuple(value.shape[1:])}"
-        words = _words(value.reshape(len(value), 1, -1))
+        words = _words(value, 1)
     odd, shift = _numbers(kind)
     return _sums(words, covered).add_(shift).mul_(odd)
 
 
-def _words(value: Tensor) -> Tensor:
-    """Return the bytes of (n, tokens, k) as (n, tokens, words) of int64, padded with zeros."""
-    raw = value.contiguous().view(torch.uint8)
+def _words(value: Tensor, tokens: int) -> Tensor:
+    """Return the bytes of (n, ...) as (n, tokens, words) of int64, each token's padded with zeros."""
+    count = len(value)
+    if not value.numel():
+        return value.new_zeros((count, tokens, 0), dtype=torch.int64)
+    raw = value.contiguous().view(-1).view(torch.uint8).view(count, tokens, -1)
     if rest := -raw.shape[-1] % 8:
         raw = torch.nn.functional.pad(raw, (0, rest))
     elif raw.storage_offset() % 8:
         raw = raw.clone()
-    return raw.view(torch.int64)
+    return raw.view(-1).view(torch.int64).view(count, tokens, -1)
 
 
 def _sums(words: Tensor, covered: Tensor | None) -> Tensor:

@@ -109,7 +109,7 @@ class Manifest:
                 identity=Identity(body["identity"]["teacher"], tuple(body["identity"]["taps"])),
                 layout=Layout(
                     tuple(layout["names"]),
-                    tuple(tuple(shape) for shape in layout["shapes"]),
+                    tuple(tuple(int(size) for size in shape) for shape in layout["shapes"]),
                     tuple(_slots(view) for view in layout["views"]),
                 ),
                 dtype=body["dtype"],
