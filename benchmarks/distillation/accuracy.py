@@ -63,7 +63,7 @@ ROWS = {
     for row in (
         Row("alone", "", ALONE),
         Row("kd", RESNET, _mixed("kd", 0.3, 0.6, 0.9)),
-        Row("dkd", RESNET, _mixed("dkd", 0.3, 0.6, 0.9)),
+        Row("dkd", RESNET, _weighted("dkd", 0.1, 0.3, 1)),
         Row("dist", RESNET, _mixed("dist", 0.3, 0.6, 0.9)),
         Row("hints", RESNET, _weighted("hints", 0.1, 1, 10)),
         Row("at", RESNET, _weighted("at", 10, 100, 1000)),
