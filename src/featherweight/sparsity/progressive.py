@@ -11,6 +11,8 @@ from torch import nn
 
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import unwrap
+from featherweight.distillation.settings import DistillationSettings
+from featherweight.distillation.while_pruning import Schooling, TeacherLike, taught
 from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import Allocation
 from featherweight.sparsity.criteria import Criterion
@@ -51,6 +53,8 @@ def progressive_prune(
     loss: Any = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    teacher: TeacherLike = None,
+    distillation: DistillationSettings | None = None,
 ) -> nn.Module:
     """Return a copy of ``model`` that was pruned step by step while it was fine-tuned.
 
@@ -68,14 +72,19 @@ def progressive_prune(
         loss: ``loss(outputs, targets)``; None: cross-entropy.
         run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
         progress: show progress.
+        teacher: what the copy learns from beside the labels: True for ``model`` itself, as it is (Sanh, Wolf,
+            Rush 2020, https://arxiv.org/abs/2005.07683), or another network with the same outputs, which is
+            not changed; None: the labels alone.
+        distillation: the loss, the teacher's share of it, temperature and features; None: the defaults.
 
     Raises:
         SettingError: a setting is wrong, the schedule ends after the run, or loaders are missing and the
             model has no data of its own.
-        ModelError: there is nothing to prune.
+        ModelError: there is nothing to prune, or the teacher does not fit.
     """
     if (train is None) != (validate is None):
         raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
+    schooling = Schooling.of(model, teacher, distillation, loss)
     sparse = copy.deepcopy(unwrap(model))
     pruner = _PrunerOfOneRun(
         sparse,
@@ -92,6 +101,11 @@ def progressive_prune(
     if train is None:
         loaders = default_loaders(model)
         train, validate = loaders.train, loaders.validate
-    fit(sparse, train, validate, settings, loss=loss, pruner=pruner, run_dir=run_dir, progress=progress)
+    with taught(sparse, schooling, train, settings) as guidance:
+        fit(
+            sparse, train, validate, settings,
+            loss=loss if guidance is None else None, guidance=guidance,
+            pruner=pruner, run_dir=run_dir, progress=progress,
+        )  # fmt: skip
     pruner.masks.check(sparse)
     return sparse

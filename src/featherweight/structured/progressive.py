@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from featherweight.artifact import replacing
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import Example, as_arguments, evaluating
+from featherweight.distillation.settings import DistillationSettings
+from featherweight.distillation.while_pruning import Schooling, TeacherLike, taught
 from featherweight.errors import ResumeError, SettingError
 from featherweight.profile import evaluate
 from featherweight.profile.macs import count_macs
@@ -88,6 +90,8 @@ def progressive_prune_structured(
     blocks: int | str = 0,
     block_criterion: str | BlockImportance | None = None,
     block_unit: str = "block",
+    teacher: TeacherLike = None,
+    distillation: DistillationSettings | None = None,
 ) -> tuple[nn.Module, tuple[Step, ...]]:
     """Return a copy of ``model`` that was cut in several steps and fine-tuned after each.
 
@@ -122,12 +126,16 @@ def progressive_prune_structured(
             and "only" look at the whole target. With a number of them no target need be given.
         block_criterion: how much a block matters; None: "loss".
         block_unit: "block" or "branch".
+        teacher: what the cut networks learn from beside the labels, in every training: True for ``model``
+            itself, as it is, or another network with the same outputs, which is not changed; None: the labels
+            alone.
+        distillation: the loss, the teacher's share of it, temperature and features; None: the defaults.
 
     Raises:
         SettingError: a setting is wrong, the target cannot be reached, or loaders are missing and the model
             has no data of its own.
         TraceError: torch.export cannot trace the model.
-        ModelError: there is nothing to cut.
+        ModelError: there is nothing to cut, or the teacher does not fit.
         SurgeryError: a cut network is not the same as the zeroed one.
         ResumeError: ``run_dir`` holds another run, or what it noted is damaged.
     """
@@ -145,6 +153,7 @@ def progressive_prune_structured(
     if train is None or validate is None:
         loaders = default_loaders(model)
         train, validate = loaders.train, loaders.validate
+    schooling = Schooling.of(model, teacher, distillation, loss)
     floors, mean = Floors(min_keep, round_to), loss or F.cross_entropy
     how = Selecting(criterion, scope, skip, floors, loss=mean, clock=clock, seed=settings.seed)
     run = _Run(
@@ -160,10 +169,14 @@ def progressive_prune_structured(
         folder=None if run_dir is None else Path(run_dir),
         progress=progress,
         depth=depth,
+        schooling=schooling,
     )
     cuts = 1 if target is None else steps
     tunings = [replace(between, seed=settings.seed)] * (cuts - 1) + [settings]
-    return run(tunings, replace(between, seed=settings.seed))
+    shrinking = replace(between, seed=settings.seed)
+    for trial in (shrinking, settings):
+        run.try_teacher(trial)
+    return run(tunings, shrinking)
 
 
 @dataclass
@@ -182,10 +195,17 @@ class _Run:
     folder: Path | None
     progress: bool
     depth: Depth
+    schooling: Schooling | None = None
     left: float = 1.0
 
     def __post_init__(self) -> None:
         self.original = copy.deepcopy(self.model)
+        self.lesson: str | None = None
+
+    def try_teacher(self, settings: TrainingSettings) -> None:
+        """Refuse a teacher that does not fit before anything is cut, and note who teaches what."""
+        with taught(self.model, self.schooling, self.train, settings) as guidance:
+            self.lesson = None if guidance is None else guidance.fingerprint()
 
     def __call__(
         self, tunings: Sequence[TrainingSettings], shrinking: TrainingSettings
@@ -239,10 +259,12 @@ class _Run:
 
     def _fit(self, settings: TrainingSettings, name: str, pruner: GrowingPenalty | None = None) -> None:
         folder = None if self.folder is None else self.folder / name
-        fit(
-            self.model, self.train, self.validate, settings,
-            loss=self.loss, metric=self.metric, pruner=pruner, run_dir=folder, progress=self.progress,
-        )  # fmt: skip
+        with taught(self.model, self.schooling, self.train, settings) as guidance:
+            fit(
+                self.model, self.train, self.validate, settings,
+                loss=self.loss if guidance is None else None, guidance=guidance,
+                metric=self.metric, pruner=pruner, run_dir=folder, progress=self.progress,
+            )  # fmt: skip
 
     def _score(self) -> float:
         return evaluate(self.model, self.validate, metric=self.metric)
@@ -285,6 +307,7 @@ class _Run:
         return [
             target, aim, name, how.scope, list(how.skip), asdict(how.floors), self.penalty,
             how.seed, *(self.depth.to_list() if self.depth else []),
+            *([] if self.lesson is None else [self.lesson]),
         ]  # fmt: skip
 
     def _file(self, number: int, ending: str) -> Path:
