@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
-from featherweight.distillation.cache import Identity, TeacherCache, Teaching, fill
+from featherweight.distillation.cache import TeacherCache, Teaching, fill, joining
 from featherweight.distillation.checks import (
     check_apart,
     check_labels,
@@ -131,7 +132,8 @@ class Distiller(nn.Module):
         self._watch = Watch(unwrap(student), ())
         try:
             self._prepare(parts, terms, named)
-            self._cache = self._open_cache(cache)
+            if cache is not None:
+                self._cache = joining.opened(cache, joining.identity_of(self._teachers, self._leads))
         except BaseException:
             self.close()
             raise
@@ -160,6 +162,7 @@ class Distiller(nn.Module):
         )
         self._set_hooks()
         self._try(parts)
+        _reshard(self._watch.network)
 
     def _set_hooks(self) -> None:
         wirings = [lead.wiring for lead in self._leads]
@@ -255,39 +258,32 @@ class Distiller(nn.Module):
         dtype: str = "fp16",
         overwrite: bool = False,
         progress: bool = True,
+        device: torch.device | str | None = None,
     ) -> TeacherCache:
         """Run the teachers once on all examples of ``loader``, and take their outputs from there from now on.
 
-        Args and Raises: as for ``cache.fill``. A cache that is complete is opened.
+        Args and Raises: as for ``cache.fill``; ``device`` is where the teachers run meanwhile, if not on
+        ``teacher_device``; None: where they are. A cache that is complete is opened.
         """
         self._cache = None
+
+        def views(batch: Batch) -> list[View]:
+            batch = moved(batch, joining.home_of(self._teachers, device))
+            return joining.stored(self._run_teachers(parts_of(batch)), self._leads)
+
         teaching = Teaching(
-            self._identity(), lambda batch: without_labels(parts_of(batch).inputs), self._taught
+            joining.identity_of(self._teachers, self._leads),
+            lambda batch: without_labels(parts_of(batch).inputs),
+            views,
         )
-        self._cache = fill(
-            teaching, loader, folder, epochs=epochs, dtype=dtype, overwrite=overwrite, progress=progress
-        )
+        try:
+            self._cache = fill(
+                teaching, loader, folder, epochs=epochs, dtype=dtype, overwrite=overwrite, progress=progress
+            )
+        finally:
+            for teacher in self._teachers:
+                teacher.rest()
         return self._cache
-
-    def _taught(self, batch: Batch) -> list[View]:
-        return [reading.whole for reading in self._run_teachers(parts_of(batch))]
-
-    def _identity(self) -> Identity:
-        """Return whose outputs a cache must hold."""
-        taps = tuple(
-            f"{number}: {name}"
-            for number, t in enumerate(self._teachers)
-            for name in ("logits", *t.watched.names)
-        )
-        return Identity(" ".join(teacher.fingerprint for teacher in self._teachers), taps)
-
-    def _open_cache(self, cache: TeacherCache | str | os.PathLike[str] | None) -> TeacherCache | None:
-        if cache is None:
-            return None
-        if not isinstance(cache, TeacherCache):
-            return TeacherCache.open(cache, self._identity())
-        cache.manifest.check_identity(self._identity(), cache.folder)
-        return cache
 
     def _hard(self, outputs: Any, parts: Parts) -> Tensor:
         if parts.targets is None:
@@ -372,3 +368,14 @@ def _device(own: Reading, parts: Parts) -> torch.device:
 
 def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
     return None if tensor is None else tensor.to(device)
+
+
+def _reshard(network: nn.Module) -> None:
+    """Let ``network.parameters()`` be shards again: those of a ``fully_shard`` are whole after a pass."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in network.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
