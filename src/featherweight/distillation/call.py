@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.distillation.cache import TeacherCache
 from featherweight.distillation.distiller import Distiller, HardLoss
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.mixture import LossLike
@@ -45,6 +45,7 @@ class Distill:
         Ramp: protocol of alpha and temperature that change; ``Linear`` and ``Cosine`` are two.
         Linear: from one value to another in a straight line.
         Cosine: from one value to another, slowly at both.
+        TeacherCache: outputs of a teacher on disk; ``open(folder)``.
         student_from: a student that is some blocks of its teacher, or a narrower copy.
     """
 
@@ -56,6 +57,7 @@ class Distill:
     Ramp = Ramp
     Linear = Linear
     Cosine = Cosine
+    TeacherCache = TeacherCache
     student_from = staticmethod(student_from)
 
     def __call__(
@@ -75,7 +77,7 @@ class Distill:
         metric: Metric | None = None,
         keep_zeros: bool = True,
         teacher_device: torch.device | str | None = None,
-        cache: Any = None,
+        cache: TeacherCache | str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> nn.Module:
@@ -101,7 +103,9 @@ class Distill:
             keep_zeros: whether the zeros of a pruned student stay zero. A weight tensor that is zero
                 throughout was initialised so, to be trained, and is not taken for pruned.
             teacher_device: where the teacher runs; None: where the student is trained.
-            cache: a ``fw.distill.TeacherCache``, in the place of running the teacher.
+            cache: a folder, or a ``TeacherCache``: the teacher's outputs on disk, in the place of running it.
+                A folder that has none is filled from ``train`` first, in one pass; for data that are the same
+                in every epoch.
             run_dir: folder for checkpoints and metrics; an interrupted run in it is resumed.
             progress: show progress.
 
@@ -111,6 +115,7 @@ class Distill:
             ModelError: the networks do not fit each other, or have not what a loss needs.
             TrainingError: a network cannot be run on the batches, or the loss is not finite.
             ResumeError: ``run_dir`` holds another run.
+            DataError: the cache is of another teacher, or the data are augmented afresh in every epoch.
         """
         if train is None and validate is not None:
             raise SettingError("validate= without train=: give both, or neither for a network of the zoo.")
@@ -133,10 +138,12 @@ class Distill:
                 teacher_weights=teacher_weights,
                 precision=settings.precision,
                 teacher_device=teacher_device,
-                cache=cache,
+                cache=cache if isinstance(cache, TeacherCache) else None,
             )
         holder = None if masks is None else HeldZeros(learnt, masks)
         with distiller:
+            if cache is not None and not isinstance(cache, TeacherCache):
+                distiller.fill_cache(train, cache, progress=progress, device=_fastest())
             fit(
                 learnt, train, validate, settings,
                 guidance=distiller, pruner=holder, metric=metric, run_dir=run_dir, progress=progress,
@@ -151,6 +158,12 @@ distill = Distill()
 
 def _all(teacher: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
     return [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+
+
+def _fastest() -> torch.device | None:
+    """Return the accelerator that this process trains on; None where there is none."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    return None if kind is None else torch.device(kind.type, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _of_the_zoo(networks: Sequence[nn.Module]) -> nn.Module:

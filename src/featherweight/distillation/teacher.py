@@ -80,6 +80,10 @@ class Teacher:
     def close(self) -> None:
         """Take the hooks off, and bring the network back to its device and memory layout."""
         self.watched.close()
+        self.rest()
+
+    def rest(self) -> None:
+        """Bring the network back to its device and memory layout, until it runs again."""
         if self._form is not None:
             self._form.give_back()
 

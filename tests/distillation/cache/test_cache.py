@@ -22,6 +22,11 @@ from featherweight.errors import DataError, SettingError
 N = 37
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 class Vectors(Dataset):
     """N examples of 6 numbers; those of index n and n + 30 are equal. A copy an epoch, or noise, if asked."""
 
