@@ -92,20 +92,48 @@ class Taps:
 
     def _set(self, tap: Tap, module: nn.Module) -> RemovableHandle:
         if tap.side == "output":
-            return module.register_forward_hook(lambda _module, _inputs, output: self._note(tap, output))
+            return module.register_forward_hook(_OnOutput(self, tap))
+        return module.register_forward_pre_hook(_OnInput(self, tap), with_kwargs=True)
 
-        def on_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._note(tap, _argument(tap, args, kwargs))
-
-        return module.register_forward_pre_hook(on_call, with_kwargs=True)
-
-    def _note(self, tap: Tap, value: Any) -> None:
+    def note(self, tap: Tap, value: Any) -> None:
+        """Keep the first tensor in ``value`` until it is taken."""
         tensor = first_tensor(value)
         if tensor is None or not self._is_open or _is_recomputed():
             return
         if tap in self.clobbered:
             tensor = tensor.clone()
         self._seen[tap] = (tensor, _version(tensor))
+
+
+def _nothing(*_: Any) -> None:
+    """A hook of a network that is not watched."""
+
+
+def _inert() -> Any:
+    return _nothing
+
+
+class _Hook:
+    """One hook. In a copy of the network, or a pickled one, it does nothing: that is another network."""
+
+    def __init__(self, taps: Taps, tap: Tap) -> None:
+        self.taps, self.tap = taps, tap
+
+    def __deepcopy__(self, _memo: Any) -> Any:
+        return _nothing
+
+    def __reduce__(self) -> Any:
+        return _inert, ()
+
+
+class _OnOutput(_Hook):
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        self.taps.note(self.tap, output)
+
+
+class _OnInput(_Hook):
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.taps.note(self.tap, _argument(self.tap, args, kwargs))
 
 
 def _argument(tap: Tap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
