@@ -11,6 +11,7 @@ import featherweight
 from featherweight.cli import anatomy, contents
 from featherweight.cli.choices import choices
 from featherweight.cli.failures import CheckFailed, resumable
+from featherweight.distillation.losses import losses
 from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
@@ -85,6 +86,7 @@ def test_debug_is_an_option_too(invoke, monkeypatch):
         ("sparsity/schedules", schedules),
         ("structured/importance", importances),
         ("structured/depth/importance", block_importances),
+        ("distillation/losses", losses),
     ],
 )
 def test_help_names_every_method_that_there_is(axis, registry):
@@ -94,7 +96,7 @@ def test_help_names_every_method_that_there_is(axis, registry):
 def test_help_shows_the_choices(invoke):
     said = " ".join(invoke("prune", "--help").stdout.replace("│", " ").split())
     axes = ("sparsity/criteria", "sparsity/allocation", "sparsity/schedules", "structured/importance")
-    for axis in (*axes, "structured/depth/importance"):
+    for axis in (*axes, "structured/depth/importance", "distillation/losses"):
         assert f": {choices(axis)}" in said
     said = " ".join(invoke("inspect", "--help").stdout.replace("│", " ").split())
     assert f": {choices('structured/importance')}" in said

@@ -76,14 +76,16 @@ def run_channels(request: ChannelsRequest, json_file: Path | None) -> None:
     _check_cut(request, *profiles)
     small = narrowed.model
     if request.zeros is not None:
-        small = with_zeros(small, _of_what_is_left(request.zeros, small), batches, run_dir / "weights")
+        zeros = _of_what_is_left(request.zeros, small)
+        small = with_zeros(small, zeros, batches, run_dir / "weights", dense=model)
     written = _written(request, subject, small, example)
     what_went = _what_went(request, model, written.fresh, example)
     record = _record(
         request, narrowed, profiles=profiles, written=written, example=example, what_went=what_went
     )
     _tell(record, written)
-    write_json(json_file, json.loads(record.to_json()) | {"speedup": record.speedup})
+    told = {"speedup": record.speedup, "teacher": request.teaching and request.teaching.teacher}
+    write_json(json_file, json.loads(record.to_json()) | told)
     if request.report is not None:
         write_html(structured_page(record), request.report)
     shutil.rmtree(run_dir, ignore_errors=True)

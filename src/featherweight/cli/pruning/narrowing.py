@@ -62,6 +62,8 @@ def narrow(
     if batches is None:
         small, surgery = prune_structured(copy.deepcopy(model), example, seed=how.seed, **asked)
         return Narrowed.once(small, surgery.reached)
+    if request.teaching is not None:
+        asked |= request.teaching.arguments(model, how.seed)
     with explained(run_dir.parent):
         small, steps = progressive_prune_structured(
             model,

@@ -16,7 +16,9 @@ _WITH_DATA = "with --data only."
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODULE:FACTORY", help="module:factory, file.py:factory, or a network of the zoo."
+        metavar="MODULE:FACTORY",
+        help="module:factory, file.py:factory, or a network of the zoo, also with options: "
+        "mobilenet_v1:width=0.25.",
     ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Safetensors file to fill the network with.")]
@@ -134,6 +136,35 @@ Report = Annotated[
     Path | None, _structured("Write one page with tables and pictures to this file.", "FILE.html")
 ]
 
+_TAUGHT = "With --teacher"
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="dense|MODULE:FACTORY",
+        help="While fine-tuning, learn from this network beside the labels: dense is the network as it was; "
+        f"or one with the same outputs, named like the first argument; {_WITH_DATA}",
+    ),
+]
+TeacherLoss = Annotated[
+    str | None,
+    typer.Option(
+        help=f"What is compared, such as kd or 'kd + 50*at': {choices('distillation/losses')} (kd unless "
+        f"given).",
+        rich_help_panel=_TAUGHT,
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(help="Share of the teacher in the loss, 0..1, 0.5 unless given.", rich_help_panel=_TAUGHT),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="At which classes are compared; that of the loss unless given, 4 for kd.",
+        rich_help_panel=_TAUGHT,
+    ),
+]
+
 TARGETS = ("keep", "params", "macs", "latency")
 _STRUCTURED = (
     *TARGETS, "scope", "min_keep", "round_to", "blocks", "block_criterion", "block_unit", "steps", "penalty",
@@ -142,7 +173,8 @@ _STRUCTURED = (
 _OF_BLOCKS = ("block_criterion", "block_unit")
 _AIMED = ("steps", "penalty", "scope", "min_keep", "round_to", "criterion")
 _WEIGHTS = ("allocation", "schedule")
-_TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty")
+_TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty", "teacher")
+_OF_TEACHER = ("teacher_loss", "alpha", "temperature")
 
 
 def refuse_idle(asked: Mapping[str, Any]) -> None:
@@ -163,6 +195,8 @@ def refuse_idle(asked: Mapping[str, Any]) -> None:
             _refuse(asked, _OF_BLOCKS, "without --blocks: no block is removed.")
         elif all(asked[name] is None for name in TARGETS):
             _refuse(asked, _AIMED, "with --blocks alone: no channel is cut. Give --params or --macs too.")
+    if asked["teacher"] is None:
+        _refuse(asked, _OF_TEACHER, "without --teacher: the network learns from the labels alone.")
     if asked["data"] is None:
         _refuse(asked, _TRAINED, "without --data: there is nothing to fine-tune on.")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from featherweight.artifact.rounding import check_values
 from featherweight.cli.pruning.options import TARGETS
+from featherweight.cli.pruning.teaching import Teaching
 from featherweight.cli.pruning.weights import Request
 from featherweight.errors import SettingError
 from featherweight.structured.choose import Selecting
@@ -31,6 +32,7 @@ class ChannelsRequest:
         depth: which blocks go.
         tuning: epochs and learning_rate, where they were given.
         zeros: of what is left; None: no weight becomes zero.
+        teaching: what the network learns from beside the labels; None: nothing.
 
     Raises:
         SettingError: a setting is wrong, or would do nothing.
@@ -50,6 +52,7 @@ class ChannelsRequest:
     out: Path
     values: str
     report: Path | None
+    teaching: Teaching | None = None
 
     def __post_init__(self) -> None:
         check_values(self.values)
@@ -81,6 +84,7 @@ class ChannelsRequest:
             depth=depth,
             steps=STEPS if asked["steps"] is None else asked["steps"],
             tuning=tuning,
+            teaching=Teaching.of(asked),
             zeros=None if asked["sparsity"] is None else Request.of({**asked, "criterion": None}),
         )
 

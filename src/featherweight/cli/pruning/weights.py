@@ -17,6 +17,7 @@ from featherweight.cli.batches import Batches
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.output import say, show, write_json
 from featherweight.cli.pruning.outcome import Measured, Subject, drafted, explained, run_dir_of
+from featherweight.cli.pruning.teaching import Teaching
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
 from featherweight.profile import count_params
@@ -34,6 +35,7 @@ class Request:
 
     Attributes:
         tuning: epochs and learning_rate, where they were given.
+        teaching: what the network learns from beside the labels; None: nothing.
 
     Raises:
         SettingError: a setting is wrong.
@@ -51,6 +53,7 @@ class Request:
     skip: tuple[str, ...]
     out: Path
     values: str
+    teaching: Teaching | None = None
 
     def __post_init__(self) -> None:
         Recipe(self.sparsity, self.criterion, self.allocation, skip=self.skip, seed=self.seed)
@@ -70,6 +73,7 @@ class Request:
             schedule=asked["schedule"] or "cubic",
             tuning=tuning,
             skip=tuple(asked["skip"] or ()),
+            teaching=Teaching.of(asked),
         )
 
     @property
@@ -108,18 +112,34 @@ def run_prune(request: Request, json_file: Path | None) -> None:
         left_alone=tuple((left.name, left.reason) for left in left_alone),
     )
     _tell(record, after, left_alone_lines(left_alone))
-    split = after.split if after else None
-    write_json(json_file, cast("dict[str, Any]", json.loads(record.to_json())) | {"accuracy_split": split})
+    told = {
+        "accuracy_split": after.split if after else None,
+        "teacher": request.teaching and request.teaching.teacher,
+    }
+    write_json(json_file, cast("dict[str, Any]", json.loads(record.to_json())) | told)
     shutil.rmtree(run_dir, ignore_errors=True)
 
 
-def with_zeros(model: nn.Module, request: Request, batches: Batches | None, run_dir: Path) -> nn.Module:
+def with_zeros(
+    model: nn.Module,
+    request: Request,
+    batches: Batches | None,
+    run_dir: Path,
+    dense: nn.Module | None = None,
+) -> nn.Module:
     """Return ``model`` (or a copy, where it is fine-tuned) with the zeros that are asked for.
+
+    Args:
+        model: the network.
+        request: what is asked for.
+        batches: None: nothing is fine-tuned.
+        run_dir: for checkpoints.
+        dense: what ``model`` was cut from, as its teacher; None: it was not cut.
 
     Raises:
         CheckFailed: it has more weights than asked for.
     """
-    pruned = _pruned(model, request, batches, run_dir)
+    pruned = _pruned(model, request, batches, run_dir, dense or model)
     masks = Masks.from_zeros(pruned, request.skip)
     allowed = round((1 - request.sparsity) * masks.numel)
     if masks.kept > allowed:
@@ -130,7 +150,9 @@ def with_zeros(model: nn.Module, request: Request, batches: Batches | None, run_
     return pruned
 
 
-def _pruned(model: nn.Module, request: Request, batches: Batches | None, run_dir: Path) -> nn.Module:
+def _pruned(
+    model: nn.Module, request: Request, batches: Batches | None, run_dir: Path, dense: nn.Module
+) -> nn.Module:
     asked: dict[str, Any] = {
         "criterion": request.criterion,
         "allocation": request.allocation,
@@ -139,6 +161,8 @@ def _pruned(model: nn.Module, request: Request, batches: Batches | None, run_dir
     if batches is None:
         prune(model, request.sparsity, seed=request.seed, **asked)
         return model
+    if request.teaching is not None:
+        asked |= request.teaching.arguments(dense, request.seed)
     with explained(run_dir):
         return progressive_prune(
             model,
