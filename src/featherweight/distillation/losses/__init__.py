@@ -1,6 +1,21 @@
 """Distillation losses, one file each. Importing this package registers them all."""
 
-from featherweight.distillation.losses import kd
+from featherweight.distillation.losses import (
+    attention_transfer,
+    cosine,
+    crd,
+    dist,
+    dkd,
+    hints,
+    kd,
+    minilm,
+    mse,
+    rkd,
+    sequence,
+    sp,
+    tinybert,
+    token,
+)
 from featherweight.distillation.losses._base import (
     UNLABELLED,
     DistillationLoss,
@@ -10,4 +25,25 @@ from featherweight.distillation.losses._base import (
     losses,
 )
 
-__all__ = ["UNLABELLED", "DistillationLoss", "Heads", "Lesson", "View", "kd", "losses"]
+__all__ = [
+    "UNLABELLED",
+    "DistillationLoss",
+    "Heads",
+    "Lesson",
+    "View",
+    "attention_transfer",
+    "cosine",
+    "crd",
+    "dist",
+    "dkd",
+    "hints",
+    "kd",
+    "losses",
+    "minilm",
+    "mse",
+    "rkd",
+    "sequence",
+    "sp",
+    "tinybert",
+    "token",
+]
