@@ -180,6 +180,10 @@ def test_blocks_of_other_widths_have_a_projection_of_their_own():
     assert [tuple(p.mix.weight.shape) for p in prepared(wider, more).projectors] == [(10, 6), (10, 7)]
 
 
+def test_nothing_is_learnt_where_widths_are_equal():
+    assert not list(prepared(drawn(6), drawn(6, seed=1)).parameters())
+
+
 def test_preparing_again_keeps_the_weights():
     student, teacher = drawn(6), drawn(10, seed=1)
     loss = prepared(student, teacher)
