@@ -66,7 +66,7 @@ ROWS = {
         Row("dkd", RESNET, _weighted("dkd", 0.1, 0.3, 1)),
         Row("dist", RESNET, _mixed("dist", 0.3, 0.6, 0.9)),
         Row("hints", RESNET, _weighted("hints", 0.1, 1, 10)),
-        Row("at", RESNET, _weighted("at", 10, 100, 1000)),
+        Row("at", RESNET, _weighted("at", 1, 10, 100)),
         Row("rkd", RESNET, _weighted("rkd", 0.1, 1, 10)),
         Row("crd", RESNET, _weighted("crd", 0.1, 0.5, 2)),
         Row("kd, random teacher", f"random {RESNET}", "kd"),
