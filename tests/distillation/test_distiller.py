@@ -76,7 +76,10 @@ def batch(n=5, seed=1):
 def distiller(teacher=None, student=None, example=None, **settings):
     settings = {"precision": "fp32"} | settings
     return Distiller(
-        teacher or Net(8, seed=1), student or Net(), example if example is not None else batch(), **settings
+        Net(8, seed=1) if teacher is None else teacher,
+        Net() if student is None else student,
+        batch() if example is None else example,
+        **settings,
     )
 
 
@@ -106,7 +109,7 @@ def test_the_loss_is_the_formula(alpha):
     torch.testing.assert_close(student.head.weight.grad, copied.head.weight.grad)
     assert all(p.grad is None for p in teacher.parameters())
     assert d.parts.keys() == ({"kd"} if alpha == 1 else {"hard", "kd"})
-    torch.testing.assert_close(d.parts["kd"], float(soft(outputs, teacher(x), 2.0)))
+    torch.testing.assert_close(d.parts["kd"], float(soft(outputs, teacher(x), 2.0).detach()))
 
 
 def test_the_loss_after_the_caller_has_run_the_student_is_the_same():
@@ -116,7 +119,7 @@ def test_the_loss_after_the_caller_has_run_the_student_is_the_same():
     assert torch.equal(loss, d.loss(student(x), (x, y)))
     assert d.parts.keys() == {"hard", "kd", "Near"}
     expected = 0.5 * d.parts["hard"] + 0.5 * (d.parts["kd"] + 3 * d.parts["Near"])
-    assert float(loss) == pytest.approx(expected)
+    assert float(loss.detach()) == pytest.approx(expected)
 
 
 def test_a_student_that_is_the_teacher_has_no_soft_loss_and_sabotage_shows():
@@ -178,6 +181,16 @@ def test_a_feature_that_is_written_over_in_place_is_seen_as_it_was():
     d = distiller(loss=loss, features=[("body.1", "body.1")])
     d((x, y))
     assert all(bool((view.features[0] < 0).any()) for view in loss.seen[-1][:2])
+
+
+def test_a_feature_that_no_gradient_goes_through_is_told():
+    student, (x, y) = Net(), batch()
+    student.body.requires_grad_(False)
+    d = distiller(student=student, loss=Near(), features=[("body", "body")])
+    with pytest.warns(UserWarning, match="No gradient goes through body of the student"):
+        d((x, y))
+    with torch.no_grad():
+        d((x, y))
 
 
 def test_nothing_of_a_batch_is_kept_alive():
@@ -273,7 +286,7 @@ def test_unlabelled_examples_count_only_for_the_teacher():
     some = torch.where(torch.arange(5) < 2, y, -100)
     outputs = student(x)
     d.loss(outputs, (x, some))
-    assert d.parts["hard"] == pytest.approx(float(F.cross_entropy(outputs[:2], y[:2])))
+    assert d.parts["hard"] == pytest.approx(F.cross_entropy(outputs[:2], y[:2]).item())
     loss = d.loss(outputs, (x, torch.full((5,), -100)))
     assert d.parts["hard"] == 0
     loss.backward()
@@ -287,7 +300,7 @@ def test_probabilities_are_targets_too():
     d = distiller(student=student, example=(x, wanted))
     outputs = student(x)
     d.loss(outputs, (x, wanted))
-    assert d.parts["hard"] == pytest.approx(float(F.cross_entropy(outputs, wanted)))
+    assert d.parts["hard"] == pytest.approx(F.cross_entropy(outputs, wanted).item())
 
 
 class Own(nn.Module):
@@ -461,7 +474,8 @@ def test_batches_that_lack_what_the_example_had_are_refused():
 def test_the_fingerprint_tells_settings_and_teachers_apart():
     settings = [
         {}, {"alpha": 0.4}, {"temperature": 2.0}, {"loss": "2*kd"}, {"loss": SoftTargets(3.0)},
-        {"loss": Near()}, {"loss": Near(), "features": [("head", "head")]}, {"teacher": Net(8, seed=2)}, {"precision": "bf16"},
+        {"loss": Near()}, {"loss": Near(), "features": [("head", "head")]}, {"teacher": Net(8, seed=2)},
+        {"precision": "bf16"},
         {"hard_loss": F.cross_entropy}, {"loss": Near(power=1)},
     ]  # fmt: skip
     words = [distiller(**each).fingerprint() for each in settings]

@@ -1,5 +1,7 @@
 """A teacher teaches and is left as it was."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -96,6 +98,19 @@ def test_labels_are_not_for_it():
 
     mine = teacher(Net())
     assert torch.equal(mine.run({"x": X, "labels": X}).logits, X)
+
+
+def test_an_encoder_decoder_makes_its_decoders_inputs_of_the_labels():
+    class Net(nn.Module):
+        config = SimpleNamespace(is_encoder_decoder=True)
+
+        def forward(self, x, labels=None, decoder_input_ids=None):
+            return {"logits": x + (0 if labels is None else labels)}
+
+    mine = teacher(Net())
+    one = torch.ones(1, 2)
+    assert torch.equal(mine.run({"x": one, "labels": one}).logits, 2 * one)
+    assert torch.equal(mine.run({"x": one, "labels": one, "decoder_input_ids": one}).logits, one)
 
 
 def test_a_failure_says_on_what():

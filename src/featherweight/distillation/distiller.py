@@ -233,7 +233,8 @@ class Distiller(nn.Module):
         own = self._watch.read(outputs)
         goals = self._run_teachers(parts)
         alpha = self.alpha(self.progress)
-        device = _device(own, parts)
+        device = own.device or device_of(parts.inputs)
+        own.check_learns()
         with torch.autocast(device.type, enabled=False):  # the caller's may be on
             soft = self._soft(own, goals, parts)
             if alpha == 1:
@@ -246,7 +247,7 @@ class Distiller(nn.Module):
         """Return what the teachers make of a batch, or what the cache has of that."""
         if self._cache is None:
             return [teacher.run(parts.inputs) for teacher in self._teachers]
-        views = self._cache.views(without_labels(parts.inputs))
+        views = self._cache.views(self._inputs_of(parts))
         return [teacher.watched.of_whole(view) for teacher, view in zip(self._teachers, views, strict=True)]
 
     def fill_cache(
@@ -273,7 +274,7 @@ class Distiller(nn.Module):
 
         teaching = Teaching(
             joining.identity_of(self._teachers, self._leads),
-            lambda batch: without_labels(parts_of(batch).inputs),
+            lambda batch: self._inputs_of(parts_of(batch)),
             views,
         )
         try:
@@ -284,6 +285,11 @@ class Distiller(nn.Module):
             for teacher in self._teachers:
                 teacher.rest()
         return self._cache
+
+    def _inputs_of(self, parts: Parts) -> Any:
+        """Return what tells examples apart: all that some teacher is given."""
+        given = [teacher.inputs_of(parts.inputs) for teacher in self._teachers]
+        return max(given, key=len) if isinstance(parts.inputs, Mapping) else given[0]
 
     def _hard(self, outputs: Any, parts: Parts) -> Tensor:
         if parts.targets is None:
@@ -297,7 +303,7 @@ class Distiller(nn.Module):
 
     def _soft(self, own: Reading, goals: Sequence[Reading], parts: Parts) -> Tensor:
         """Return the weighted sum of the losses; notes each."""
-        device = _device(own, parts)
+        device = own.device or device_of(parts.inputs)
         lesson = Lesson(
             _on(parts.classes, device),
             _on(parts.mask, device),
@@ -319,6 +325,11 @@ class Distiller(nn.Module):
         if not 0 <= fraction <= 1:
             raise SettingError(f"The progress is between 0 and 1, got {fraction!r}.")
         self.progress = float(fraction)
+
+    @property
+    def student(self) -> nn.Module:
+        """The student, without wrappers."""
+        return self._watch.network
 
     @property
     def parts(self) -> dict[str, float]:
@@ -357,13 +368,6 @@ class Distiller(nn.Module):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _device(own: Reading, parts: Parts) -> torch.device:
-    """Return where the loss is computed: where the student's outputs are."""
-    heads = [heads.query for heads in own.attention.values()]
-    tensors = [x for x in (own.logits, *own.features.values(), *heads) if x is not None]
-    return tensors[0].device if tensors else device_of(parts.inputs)
 
 
 def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:

@@ -48,6 +48,8 @@ class Tap:
 class Taps:
     """Hooks on a network, from construction to ``close``.
 
+    What a pass left is held until it is taken, or the next pass.
+
     Attributes:
         clobbered: taps whose tensors were written over in place; they keep copies.
     """

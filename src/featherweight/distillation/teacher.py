@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -49,6 +49,7 @@ class Teacher:
         self._form = Form.of(self.plain) if next(self.plain.parameters(), None) is not None else None
         self.watched = Watch(self.plain, ())
         self._fingerprint: str | None = None
+        self._is_changed = False
         where = self._device or (self._form.device if self._form else torch.device("cpu"))
         self.precision = choose_precision(precision, "no", where)
 
@@ -57,11 +58,22 @@ class Teacher:
         self.watched.close()
         self.watched = Watch(self.plain, features, attention)
 
+    def inputs_of(self, inputs: Any) -> Any:
+        """Return what the network is given: all but "labels".
+
+        An encoder-decoder without "decoder_input_ids" makes these of the labels, and keeps them.
+        """
+        config = getattr(self.plain, "config", None)
+        shifts = getattr(config, "is_encoder_decoder", False) is True
+        if shifts and isinstance(inputs, Mapping) and "decoder_input_ids" not in inputs:
+            return cast("Any", inputs)
+        return without_labels(inputs)
+
     def run(self, inputs: Any, *, plain: bool = False) -> Reading:
         """Return what the network makes of ``inputs``, detached, on their device.
 
         Args:
-            inputs: of a batch; "labels" in a mapping are left out.
+            inputs: of a batch; see ``inputs_of``.
             plain: run the network without its wrappers.
 
         Raises:
@@ -69,7 +81,7 @@ class Teacher:
         """
         home = device_of(inputs)
         where = self._settle(home)
-        inputs = moved(without_labels(inputs), where)
+        inputs = moved(self.inputs_of(inputs), where)
         network = self.plain if plain else self._network
         with torch.no_grad(), evaluated(self.plain), autocast(self.precision, where):
             with explained(self.name, inputs=inputs):
@@ -84,8 +96,9 @@ class Teacher:
 
     def rest(self) -> None:
         """Bring the network back to its device and memory layout, until it runs again."""
-        if self._form is not None:
+        if self._form is not None and self._is_changed:
             self._form.give_back()
+            self._is_changed = False
 
     @property
     def fingerprint(self) -> str:
@@ -104,10 +117,13 @@ class Teacher:
             return self._device or home
         devices = {p.device for p in self.plain.parameters()}
         where = self._device or home
-        if len(devices) == 1 and devices != {where}:
+        moves = len(devices) == 1 and devices != {where}
+        if moves:
             self.plain.to(where)
-        if self._is_laid_out:
+        if self._is_laid_out and (moves or not self._is_changed):
             to_channels_last(self.plain)
+            moves = True
+        self._is_changed |= moves
         return where
 
 

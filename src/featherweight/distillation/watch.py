@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,29 @@ class Reading:
                 for heads in (self.attention[layer] for layer in attention)
             ),
         )
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where it is; None where it is empty."""
+        heads = [heads.query for heads in self.attention.values()]
+        tensors = [x for x in (self.logits, *self.features.values(), *heads) if x is not None]
+        return tensors[0].device if tensors else None
+
+    def check_learns(self) -> None:
+        """Warn where a feature has no gradient though the logits have one: its loss would teach nothing."""
+        if self.logits is None or not self.logits.requires_grad:
+            return
+        dead = [tap for tap, x in self.features.items() if not x.requires_grad]
+        dead += [
+            tap for layer, x in self.attention.items() if not x.query.requires_grad for tap in layer.taps
+        ]
+        if dead:
+            warnings.warn(
+                f"No gradient goes through {dead[0]} of the student: all before it is frozen or detached, or "
+                f"its activations are computed again (checkpointing) with use_reentrant=True, which hides "
+                f"them; set use_reentrant=False.",
+                stacklevel=4,
+            )
 
     @property
     def whole(self) -> View:
