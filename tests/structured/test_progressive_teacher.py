@@ -183,3 +183,22 @@ def test_what_does_not_fit_is_refused_before_a_cut(dense, tmp_path):
             run(dense, run_dir=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
     assert not hooks(dense)
+
+
+def test_losses_on_features_have_projectors_of_their_own_after_each_cut(dense):
+    """Widths differ from the teacher's, and after each cut from the last."""
+    pairs = DistillationSettings(loss="kd + hints", features=[("b", "b")])
+    small, steps = run(dense, teacher=True, distillation=pairs)
+    assert small.b.out_features < 24
+    assert len(steps) == 2
+    assert not hooks(dense) + hooks(small)
+    assert not same(small, run(dense, teacher=True)[0])
+
+
+def test_a_graph_has_no_features_to_compare():
+    with pytest.raises(ModelError, match=r"cut to a graph.*whose features hints could compare.*such as kd"):
+        run(
+            dense_of(written=True),
+            teacher=True,
+            distillation=DistillationSettings(loss="kd + hints", features=[("b", "b")]),
+        )

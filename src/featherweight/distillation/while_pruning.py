@@ -12,8 +12,10 @@ from torch import nn
 
 from featherweight.core.prunable import unwrap
 from featherweight.distillation.distiller import Distiller, HardLoss
+from featherweight.distillation.mixture import terms_of
 from featherweight.distillation.settings import DistillationSettings
-from featherweight.errors import SettingError, TrainingError
+from featherweight.errors import ModelError, SettingError, TrainingError
+from featherweight.structured.graph_module import RewrittenModule
 from featherweight.training import TrainingSettings
 from featherweight.training.objective import Batch
 from featherweight.training.streams import preserved_generators, seed_all
@@ -82,7 +84,8 @@ def taught(
         settings: of the run; the projectors of the losses are drawn by its seed.
 
     Raises:
-        SettingError, ModelError: the networks do not fit each other or the loss; see ``Distiller``.
+        SettingError, ModelError: the networks do not fit each other or the loss; see ``Distiller``. Losses on
+            features do not fit a network that was cut to a graph.
         TrainingError: there is no batch, or a network cannot be run on it.
     """
     if schooling is None:
@@ -90,6 +93,7 @@ def taught(
         return
     if settings.label_smoothing:
         raise SettingError("label_smoothing belongs to the default loss; with teacher= it would do nothing.")
+    _check_taps(student, schooling.distillation)
     with preserved_generators(torch.device("cpu")):
         seed_all(settings.seed)
         distiller = Distiller(
@@ -102,6 +106,18 @@ def taught(
         )
     with distiller:
         yield distiller
+
+
+def _check_taps(student: nn.Module, distillation: DistillationSettings) -> None:
+    """Refuse losses on features where surgery had to make a graph of the student: no module of it runs."""
+    if not isinstance(unwrap(student), RewrittenModule):
+        return
+    tapped = [t.name for t in terms_of(distillation.loss) if t.loss.features or t.loss.attention]
+    if tapped:
+        raise ModelError(
+            f"Sizes are written into the network's forward, so that it was cut to a graph, which has no "
+            f"modules whose features {', '.join(tapped)} could compare: take losses on logits, such as kd."
+        )
 
 
 def _first(batches: Iterable[Any]) -> Any:
