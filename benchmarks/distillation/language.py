@@ -37,6 +37,7 @@ SHOWN = ("role", "loss", "rate", "seed", "reviews")
 ALONE = tuple(("", rate) for rate in (3e-5, 6e-5, 1.2e-4, 2.4e-4))
 TAUGHT = tuple((loss, rate) for loss in ("kd", "kd + cosine") for rate in (6e-5, 1.2e-4))
 ROWS = {"student, labels alone": ALONE, "student, distilled": TAUGHT}
+RATE = 1e-4  # of the teacher
 BATCHES = (1, 32)  # that are timed
 Candidate = tuple[str, float]
 
@@ -65,7 +66,7 @@ class Plan:
     def teacher(self) -> Run:
         """The run of the teacher."""
         return Run(
-            TEACHER, "", 5e-5, self.reviews, self.reviews, self.epochs, 0, False, 5e-5, self.epochs,
+            TEACHER, "", RATE, self.reviews, self.reviews, self.epochs, 0, False, RATE, self.epochs,
             self.test, self.validation,
         )  # fmt: skip
 
@@ -176,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reviews", type=int, default=8_000)
+    parser.add_argument("--reviews", type=int, default=6_000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--tuning", type=int, help="reviews to choose with; a quarter where not given")
     parser.add_argument("--seeds", type=int, default=3)

@@ -71,7 +71,7 @@ def test_what_is_there_is_not_run_again(done):
 
 def test_table(done):
     rows = table(done, PLAN).splitlines()[2:]
-    assert rows[0] == "| teacher, 6 layers | rate 5e-05 | 90.00 | 88.00 | 100.00 | 17.4 | 20.0 | 1.00 |"
+    assert rows[0] == "| teacher, 6 layers | rate 0.0001 | 90.00 | 88.00 | 100.00 | 17.4 | 20.0 | 1.00 |"
     assert "| student, labels alone, 3 layers | rate 6e-05 | 80.00 ± 0.00 (3) | 81.00 ± 1.00 (3) |" in rows[1]
     assert rows[2].endswith("| 87.00 ± 1.00 (3) | 98.86 ± 1.14 (3) | 17.4 | 8.0 | 2.50 |")
 
