@@ -87,9 +87,12 @@ def test_the_teacher_matters_and_a_constant_one_teaches_nothing():
     assert blank.abs().sum() == 0
 
 
-def test_a_student_whose_outputs_are_all_equal_does_not_explode():
-    _, goal = logits(classes=7)
+@pytest.mark.parametrize("n", [5, 11, 23])
+def test_a_student_whose_outputs_are_all_equal_does_not_explode(n):
+    _, goal = logits(n, classes=7)
     own = torch.full_like(goal, 0.3, requires_grad=True)
+    columns = own.detach().softmax(1).T.contiguous()
+    assert bool((columns - columns.mean(1, keepdim=True)).any()) == (n > 5), "these means are rounded"
     loss = dist(own, goal)
     loss.backward()
     assert loss.item() == pytest.approx(2)
