@@ -161,6 +161,17 @@ def test_a_compiled_network_is_tapped():
     torch.compiler.reset()
 
 
+def test_a_network_that_was_compiled_and_run_before_is_refused():
+    model, x = network(), torch.randn(2, 4)
+    compiled = torch.compile(model, backend="eager")
+    compiled(x)
+    taps = Taps(model, [Tap("0")])
+    compiled(x)
+    with pytest.raises(ModelError, match="did not run.*compiler.reset"):
+        taps.take()
+    torch.compiler.reset()
+
+
 # Attention
 
 
