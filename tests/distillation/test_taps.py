@@ -167,7 +167,7 @@ def test_a_network_that_was_compiled_and_run_before_is_refused():
     compiled(x)
     taps = Taps(model, [Tap("0")])
     compiled(x)
-    with pytest.raises(ModelError, match="did not run.*compiler.reset"):
+    with pytest.raises(ModelError, match=r"did not run.*compiler\.reset"):
         taps.take()
     torch.compiler.reset()
 
