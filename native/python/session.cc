@@ -32,7 +32,10 @@ void translate(const std::exception_ptr& error, void*) {
   try {
     std::rethrow_exception(error);
   } catch (const Failure& failure) {
-    const nb::tuple arguments = nb::make_tuple(static_cast<int>(failure.status.code()), failure.status.text());
+    const std::string& text = failure.status.text();  // a path in it may be in no encoding
+    const nb::object words = nb::steal(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+    const nb::tuple arguments = nb::make_tuple(static_cast<int>(failure.status.code()), words);
     PyErr_SetObject(failure_type, arguments.ptr());
   }
 }
@@ -129,15 +132,21 @@ struct Output {
   std::unique_ptr<void, Delete> bytes;
 };
 
+// A path as the system knows it: its bytes need not be UTF-8.
+nb::bytes encoded(const nb::object& path) {
+  PyObject* const bytes = PyUnicode_EncodeFSDefault(path.ptr());
+  if (bytes == nullptr) throw nb::python_error();
+  return nb::steal<nb::bytes>(bytes);
+}
+
 class Session {
  public:
   Session(const nb::object& source, int threads, const std::optional<std::string>& isa) {
     const bool is_path = nb::isinstance<nb::str>(source);
-    const std::string path = is_path ? nb::cast<std::string>(source) : std::string();
-    const nb::bytes bytes = is_path ? nb::bytes("", 0) : nb::cast<nb::bytes>(source);
+    const nb::bytes bytes = is_path ? encoded(source) : nb::cast<nb::bytes>(source);
     const fw::Bytes view{static_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
     const nb::gil_scoped_release release;
-    auto model = checked(is_path ? fw::Model::open_path(path.c_str()) : fw::Model::open_copy(view));
+    auto model = checked(is_path ? fw::Model::open_path(bytes.c_str()) : fw::Model::open_copy(view));
     context_ = checked(fw::Context::create(std::move(model), {threads, isa.value_or(""), false, false}));
   }
 

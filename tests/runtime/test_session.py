@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
@@ -128,9 +130,48 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             runtime.load(tmp_path / "broken.fw", isa=isa)
 
 
-def test_threads_below_one(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="threads must be 1 or more, got 0"):
-        runtime.load(tmp_path / "none.fw", threads=0)
+@pytest.mark.parametrize("isa", [None, "reference"])
+def test_a_folder_is_called_one(tmp_path: Path, isa: str | None) -> None:
+    with pytest.raises(ArtifactError, match="folder"):
+        runtime.load(tmp_path, isa=isa)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="a device or a pipe"):
+        runtime.load(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_name_that_is_no_text(tmp_path: Path, one: Any) -> None:
+    del one
+    path = (tmp_path / "one.fw").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.fw"))
+    np.testing.assert_array_equal(runtime.load(path).run(X), np.maximum(X, 0))
+    path.write_bytes(b"broken")
+    with pytest.raises(ArtifactError, match=r"udcff\\udce9\.fw"):
+        runtime.load(path)
+    path.unlink()
+    with pytest.raises(ArtifactError, match="no such file"):
+        runtime.load(path)
+
+
+def test_a_name_that_is_no_name() -> None:
+    with pytest.raises(ArtifactError, match=r"cannot be read: .*null"):
+        runtime.load("a\0.fw")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 2**40])
+def test_threads_that_are_no_number_of_threads(tmp_path: Path, threads: Any) -> None:
+    words = re.escape(f"threads must be a whole number from 1 to 1024, got {threads!r}")
+    with pytest.raises(SettingError, match=words):
+        runtime.load(tmp_path / "none.fw", threads=threads)
+    with pytest.raises(SettingError, match=words):
+        convolution(4).clone(threads)
+
+
+def test_threads_of_numpy() -> None:
+    assert convolution(4, threads=np.int64(2)).threads == 2  # pyright: ignore[reportArgumentType]
 
 
 def convolution(channels: int, isa: str | None = None, threads: int = 1) -> Any:
@@ -153,7 +194,7 @@ def test_a_clone_outlives_the_first(isa: str | None) -> None:
     del first
     np.testing.assert_array_equal(clone.run(x), expected)
     np.testing.assert_array_equal(clone.clone(threads=3).run(x), expected)
-    with pytest.raises(SettingError, match="threads must be 1 or more, got 0"):
+    with pytest.raises(SettingError, match="whole number from 1 to 1024, got 0"):
         clone.clone(threads=0)
 
 

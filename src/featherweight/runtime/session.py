@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from featherweight.runtime.profile import OperationTime, RunProfile
 
 Array = npt.NDArray[Any]
 REFERENCE = "reference"
+_MOST_THREADS = 1024  # of a session: native/plan/session.cc
 
 
 class Engine(Protocol):
@@ -87,7 +89,7 @@ class Session:
             threads: how many threads run it; by default as many as this one has.
 
         Raises:
-            SettingError: threads is below 1.
+            SettingError: threads is no whole number from 1 to 1024.
         """
         return Session(self._engine.clone(None if threads is None else _threads(threads)))
 
@@ -161,7 +163,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | No
 
     Raises:
         ArtifactError: no such file, or one that is no well-formed ``.fw`` file.
-        SettingError: threads is below 1, or this machine has no such instructions.
+        SettingError: threads is no whole number from 1 to 1024, or this machine has no such instructions.
     """
     threads = _threads(threads)
     if isa == REFERENCE:
@@ -169,9 +171,22 @@ def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | No
         from featherweight.runtime.reference.engine import ReferenceEngine
 
         return Session(ReferenceEngine(fwfile.read(path)))
-    if not Path(path).is_file():
-        raise ArtifactError(f"{os.fspath(path)!r}: there is no such file.")
+    _check_is_file(path)
     return Session(_native_engine(os.fspath(path), threads, isa))
+
+
+def _check_is_file(path: str | os.PathLike[str]) -> None:
+    where = repr(os.fspath(path))
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{where}: there is no such file.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise ArtifactError(f"{where}: cannot be read: {getattr(error, 'strerror', error)}.") from error
+    if stat.S_ISDIR(mode):
+        raise ArtifactError(f"{where}: it is a folder. Give the name of a .fw file in it.")
+    if not stat.S_ISREG(mode):
+        raise ArtifactError(f"{where}: it is a device or a pipe. Give the name of a .fw file.")
 
 
 def of_graph(graph: Graph, threads: int | None = None, isa: str | None = None) -> Session:
@@ -188,9 +203,13 @@ def of_graph(graph: Graph, threads: int | None = None, isa: str | None = None) -
 def _threads(threads: int | None) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise SettingError(f"threads must be 1 or more, got {threads}.")
-    return threads
+    try:
+        number = -1 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        number = -1
+    if not 1 <= number <= _MOST_THREADS:
+        raise SettingError(f"threads must be a whole number from 1 to {_MOST_THREADS}, got {threads!r}.")
+    return number
 
 
 def _native_engine(source: str | bytes, threads: int, isa: str | None) -> Engine:
