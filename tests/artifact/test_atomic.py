@@ -1,8 +1,10 @@
 """Files are written whole or not at all."""
 
+import contextlib
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from featherweight.artifact.atomic import replacing
@@ -45,7 +47,8 @@ def test_a_failing_rename_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="no"), replacing(tmp_path / "a", "w") as file:
+    words = r"no\. Nothing was changed"
+    with pytest.raises(ArtifactError, match=words), replacing(tmp_path / "a", "w") as file:
         file.write("new")
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
@@ -73,6 +76,40 @@ def test_a_missing_folder_and_a_folder_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"does not exist\. Make it"), replacing(tmp_path / "no" / "a"):
         pass
     with pytest.raises(ArtifactError, match="it is a folder"), replacing(tmp_path):
+        pass
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """Let no file be larger, as a full disk would."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [50, 200, 4000])
+@pytest.mark.parametrize("write", [lambda file, data: file.write(data), np.save])
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, room, write):
+    (tmp_path / "a").write_bytes(b"old")
+    words = r"Cannot write .*a': (File too large|.* requested and .* written)\. Nothing was changed"
+    with room_for(room), pytest.raises(ArtifactError, match=words), replacing(tmp_path / "a") as file:
+        write(file, np.zeros(5000, np.uint8))
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_errors_of_the_block_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        (tmp_path / "none").read_bytes()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path):
+    with pytest.raises(ArtifactError, match="File name too long"), replacing(tmp_path / ("a" * 300)):
         pass
 
 

@@ -7,6 +7,7 @@ renamed over the target in one step. Whatever happens before the rename, the tar
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Generator
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import IO, Any, Literal, overload
 
 from featherweight.errors import ArtifactError
+
+# What a disk answers to a write; other errors of a block are its own.
+_DISK = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @overload
@@ -37,8 +41,8 @@ def replacing(
     existing file's permissions are kept.
 
     Raises:
-        ArtifactError: the folder does not exist or takes no files, or ``path`` is a folder, or a device or
-            a pipe, which a file would take the place of.
+        ArtifactError: the folder does not exist or takes no files, ``path`` is a folder, or a device or a
+            pipe, which a file would take the place of, or the disk is full or fails.
 
     Example::
 
@@ -52,18 +56,40 @@ def replacing(
 
 @contextlib.contextmanager
 def _replacing(target: Path, mode: str) -> Generator[IO[Any]]:
-    _check_target(target)
+    with _told(target):
+        _check_target(target)
+        permissions = _permissions(target)
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
-        with _create(temporary, mode, _permissions(target)) as file:
+        with _told(target, _DISK), _create(temporary, mode, permissions) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+            with _told(target):
+                file.flush()
+                os.fsync(file.fileno())
+        with _told(target):
+            os.replace(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _told(target: Path, numbers: set[int] | None = None) -> Generator[None]:
+    """Turn what the system says, or those of these ``numbers``, into an ArtifactError."""
+    try:
+        yield
+    except OSError as error:
+        if numbers is not None and not _is_of(error, numbers):
+            raise
+        reason = error.strerror or error
+        raise ArtifactError(f"Cannot write {str(target)!r}: {reason}. Nothing was changed.") from error
+
+
+def _is_of(error: OSError, numbers: set[int]) -> bool:
+    numpy = type(error) is OSError and error.errno is None  # "1000 requested and 72 written"
+    return numpy or error.errno in numbers
 
 
 def _check_target(target: Path) -> None:

@@ -38,10 +38,17 @@ def check_target(path: Path | None, option: str) -> None:
     """Refuse a file that could not be written at the end, before any work is done.
 
     Raises:
-        SettingError: its folder does not exist, or it is a folder, a device or a pipe.
+        SettingError: its folder does not exist, it is a folder, a device or a pipe, or no name of a file.
     """
     if path is None:
         return
+    try:
+        _check(path, option)
+    except OSError as error:
+        raise SettingError(f"{option} {str(path)!r}: {error.strerror}.") from error
+
+
+def _check(path: Path, option: str) -> None:
     if path.is_dir():
         raise SettingError(f"{option} {str(path)!r} is a folder; give the name of a file.")
     if not path.resolve().parent.is_dir():
