@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 import featherweight as fw
+from featherweight.runtime import fwfile
+from featherweight.runtime.activation import Activation
+from featherweight.runtime.graph import Graph, Input, Operation
 
 X = np.random.default_rng(0).standard_normal((2, 1, 28, 28)).astype(np.float32)
 
@@ -56,6 +59,33 @@ def test_a_compiled_network_runs_on_a_file(network, compiled, invoke):
     assert record["profile"]["threads"] >= 1
     assert max(row["sparsity"] or 0 for row in record["profile"]["operations"]) == pytest.approx(0.8, abs=0.1)
     assert "GFLOP/s" in done.stdout
+
+
+def test_one_output_is_an_array(network, compiled, invoke):
+    folder, expected = network
+    done = invoke("run", compiled, "-i", folder / "x.npy", "-o", "y.npy")
+    assert done.exit_code == 0, done.output
+    np.testing.assert_allclose(np.load("y.npy"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_and_names_that_do_not_fit(compiled, invoke, tmp_path):
+    done = invoke("run", compiled, "-o", "y.txt")
+    assert (done.exit_code, "ends in .npz, or .npy for one output" in done.stderr) == (2, True)
+    relu = {"activation": Activation("relu")}
+    operations = [Operation("unary", name, ("x",), (name,), relu) for name in "ab"]
+    fwfile.write(tmp_path / "two.fw", Graph((Input("x", (1, 2)),), ("a", "b"), tuple(operations)))
+    done = invoke("run", tmp_path / "two.fw", "-o", "y.npy")
+    assert done.exit_code == 2
+    assert "holds one array, and the network gives 2: a, b" in " ".join(done.stderr.split())
+    assert invoke("run", tmp_path / "two.fw", "-o", "y.npz").exit_code == 0
+    with np.load("y.npz") as outputs:
+        assert outputs.files == ["a", "b"]
+    assert not any(Path(name).exists() for name in ("y.txt", "y.npy"))
+
+
+def test_a_name_that_is_too_long(compiled, invoke):
+    done = invoke("run", compiled, "-o", "y" * 300 + ".npy")
+    assert (done.exit_code, "File name too long" in " ".join(done.stderr.split())) == (2, True)
 
 
 def test_noise_of_any_batch(compiled, invoke):

@@ -22,7 +22,10 @@ def run(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Of noise, where the network takes any batch.")] = 1,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE.npz", help="Write the outputs there, by name.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.npz|FILE.npy", help="Write the outputs there: by name, or the one."
+        ),
     ] = None,
     threads: Threads = None,
     isa: Isa = None,

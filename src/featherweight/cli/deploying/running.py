@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,11 @@ def run_call(asked: Call, json_file: Path | None) -> None:
     Raises:
         ArtifactError: the file is no compiled network.
         InputError: an input does not fit.
+        SettingError: the outputs cannot be written in the form that the file's name asks for.
     """
     session = load(asked.file, threads=asked.threads, isa=asked.isa)
+    if asked.out is not None:
+        _check_form(asked.out, session.output_names)
     arrays = _arrays(asked, session)
     results = session.run(*arrays)
     outputs = results if isinstance(results, dict) else {session.output_names[0]: results}
@@ -45,8 +49,7 @@ def run_call(asked: Call, json_file: Path | None) -> None:
     time = in_turns({"run": lambda: session.run(*arrays)}, seconds=0.5)["run"]
     say(f"{time} ms, {session.threads} thread(s), {session.isa}; median [quartiles] of {time.calls} runs")
     if asked.out is not None:
-        with replacing(asked.out) as file:
-            np.savez(file, **outputs)
+        _write(asked.out, outputs)
     record: dict[str, Any] = {"file": str(asked.file), "milliseconds": vars(time)}
     record["outputs"] = {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in outputs.items()}
     if asked.profile:
@@ -54,6 +57,25 @@ def run_call(asked: Call, json_file: Path | None) -> None:
         show(profile.table(slowest_first=True))
         record["profile"] = profile_record(session, profile)
     write_json(json_file, record)
+
+
+def _check_form(out: Path, names: Sequence[str]) -> None:
+    if out.suffix == ".npz" or (out.suffix == ".npy" and len(names) == 1):
+        return
+    if out.suffix == ".npy":
+        raise SettingError(
+            f"--out {str(out)!r}: a .npy file holds one array, and the network gives {len(names)}: "
+            f"{', '.join(names)}. Give the name of a .npz file."
+        )
+    raise SettingError(f"--out {str(out)!r}: give a name that ends in .npz, or .npy for one output.")
+
+
+def _write(out: Path, outputs: dict[str, Any]) -> None:
+    with replacing(out) as file:
+        if out.suffix == ".npy":
+            np.save(file, *outputs.values())
+        else:
+            np.savez(file, **outputs)
 
 
 def _summary(array: np.ndarray[Any, Any]) -> str:
