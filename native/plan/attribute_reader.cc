@@ -113,7 +113,7 @@ std::vector<double> AttributeReader::numbers(std::string_view key) {
 Activation AttributeReader::activation(bool required) {
   constexpr std::string_view kKey = "activation";
   const Json* value = take(kKey);
-  if ((value == nullptr || value->is_null()) && !required) return {};
+  if (value == nullptr && !required) return {};
   const Json* kind = value != nullptr ? value->find("kind") : nullptr;
   const ActivationRow* row = row_named(kind != nullptr ? kind->string() : nullptr);
   if (row == nullptr) return fail(kKey, "an object with a known \"kind\""), Activation{};

@@ -313,7 +313,7 @@ void Builder::bind_slot(Slot slot) {
   slots_.push_back(slot);
 }
 
-// Outputs whose array nothing has written to: inputs, values that are an output twice, and aliases of either.
+// Outputs whose array nothing has written to: inputs, and values that are only another shape of an output.
 void Builder::copy_outputs() {
   for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
     const ValueId value = graph_.outputs[i];

@@ -1,5 +1,6 @@
 #include "plan/graph.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -213,6 +214,8 @@ class GraphParser {
         return wrong("output " +
                      (item.string() != nullptr ? quoted(*item.string()) : std::string("that is no string")) +
                      " is not defined");
+      if (std::find(graph_.outputs.begin(), graph_.outputs.end(), found->second) != graph_.outputs.end())
+        return wrong("output " + quoted(found->first) + " stands twice");
       graph_.outputs.push_back(found->second);
     }
     return {};

@@ -63,6 +63,7 @@ struct BinaryAttributes {
   bool swapped = false;  // the constant is a
 };
 struct AffineAttributes {};
+// Axes count from the front.
 struct ConcatAttributes {
   std::int64_t axis = 0;
 };
@@ -92,7 +93,7 @@ struct ReduceMeanAttributes {
   bool keep = true;
 };
 struct SoftmaxAttributes {
-  std::int64_t axis = -1;
+  std::int64_t axis = 0;
 };
 struct DepthToSpaceAttributes {
   std::int64_t block = 1;
@@ -102,11 +103,11 @@ struct ChannelShuffleAttributes {
   std::int64_t groups = 1;
 };
 struct NormalizeAttributes {
-  std::int64_t axis = -1;
+  std::int64_t axis = 0;
   float epsilon = 0.0f;
 };
 struct ArgMaxAttributes {
-  std::int64_t axis = -1;
+  std::int64_t axis = 0;
   bool keep = true;
 };
 struct CastAttributes {

@@ -17,10 +17,6 @@ plain::Shape plain_shape(const Shape& shape) noexcept {
   return out;
 }
 
-std::size_t axis_of(std::int64_t axis, std::size_t rank) noexcept {
-  return axis < 0 ? static_cast<std::size_t>(axis) + rank : static_cast<std::size_t>(axis);
-}
-
 plain::ElementType element_type(Dtype dtype) noexcept {
   switch (dtype) {
     case Dtype::kInt64: return plain::ElementType::kInt64;
@@ -154,7 +150,7 @@ class PlainLowering {
   }
 
   Status operator()(const ConcatAttributes& a) {
-    const std::size_t axis = axis_of(a.axis, out().size());
+    const std::size_t axis = static_cast<std::size_t>(a.axis);
     std::vector<BufferId> inputs;
     for (std::size_t i = 0; i < o_.inputs.size(); ++i) inputs.push_back(input(i));
     const BufferId to = b_.make_plain(o_.output);
@@ -180,7 +176,7 @@ class PlainLowering {
     step.args.in_shape = plain_shape(in());
     for (std::size_t axis = 0; axis < in().size(); ++axis) step.args.axes[axis] = {0, 1, in()[axis]};
     for (std::size_t i = 0; i < a.axes.size(); ++i) {
-      const std::size_t axis = axis_of(a.axes[i], in().size());
+      const std::size_t axis = static_cast<std::size_t>(a.axes[i]);
       step.args.axes[axis] = plain::slice_axis(in()[axis], a.starts[i], a.ends[i], a.steps[i]);
     }
     return ends(step, x);
@@ -232,7 +228,7 @@ class PlainLowering {
     const BufferId x = input(0);
     auto& step = add(&plain::reduce_mean, "reduce_mean", kElement * elements(in()));
     step.args.in_shape = plain_shape(in());
-    for (const std::int64_t axis : a.axes) step.args.reduced[axis_of(axis, in().size())] = true;
+    for (const std::int64_t axis : a.axes) step.args.reduced[static_cast<std::size_t>(axis)] = true;
     return ends(step, x);
   }
 
@@ -302,7 +298,7 @@ class PlainLowering {
   }
   template <class Arguments>
   void set_axis(Arguments& args, std::int64_t given) const {
-    const std::size_t axis = axis_of(given, in().size());
+    const std::size_t axis = static_cast<std::size_t>(given);
     args.outer = count(in(), 0, axis);
     args.size = in()[axis];
     args.inner = count(in(), axis + 1, in().size());

@@ -29,15 +29,15 @@ struct Chooser {
   Mode of(const Operation& o, const AffineAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const ChannelShuffleAttributes&) const { return follow(o.inputs[0]); }
   Mode of(const Operation& o, const NormalizeAttributes& a) const {
-    return a.axis == 1 || a.axis == -3 ? follow(o.inputs[0]) : Mode::kPlain;
+    return a.axis == 1 ? follow(o.inputs[0]) : Mode::kPlain;
   }
   Mode of(const Operation& o, const ConcatAttributes& a) const {
-    const bool channels = shape(o.inputs[0]).size() == 4 && (a.axis == 1 || a.axis == -3);
+    const bool channels = shape(o.inputs[0]).size() == 4 && a.axis == 1;
     const bool any = std::any_of(o.inputs.begin(), o.inputs.end(), [&](ValueId v) { return is_in_lanes(v); });
     return channels && any ? Mode::kLanes : Mode::kPlain;
   }
   Mode of(const Operation& o, const SliceAttributes& a) const {
-    const bool channels = a.axes.size() == 1 && (a.axes[0] == 1 || a.axes[0] == -3) && a.steps[0] == 1;
+    const bool channels = a.axes.size() == 1 && a.axes[0] == 1 && a.steps[0] == 1;
     return channels ? follow(o.inputs[0]) : Mode::kPlain;
   }
   Mode of(const Operation& o, const BinaryAttributes& a) const {

@@ -8,7 +8,7 @@ namespace {
 using Limits = AttributeReader::Limits;
 
 // Small enough that sizes computed from a few of them stay within 64 bits.
-constexpr Limits kPositive{1, 1 << 20}, kPadding{0, 1 << 20}, kAxis{-8, 7}, kAny{};
+constexpr Limits kPositive{1, 1 << 20}, kPadding{0, 1 << 20}, kAxis{0, 7}, kAny{};
 constexpr Limits kSize{-kMaxSize, kMaxSize};
 constexpr int kMany = std::numeric_limits<int>::max();
 
@@ -112,7 +112,7 @@ Attributes slice(AttributeReader& r) {
   a.starts = r.integers("starts", kAny);
   a.ends = r.integers("ends", kAny);
   a.axes = r.integers("axes", kAxis);
-  a.steps = r.has("steps") ? r.integers("steps", kAny) : std::vector<std::int64_t>(a.starts.size(), 1);
+  a.steps = r.integers("steps", kAny);
   if (a.ends.size() != a.starts.size()) r.fail("ends", "as many as starts");
   if (a.axes.size() != a.starts.size()) r.fail("axes", "as many as starts");
   if (a.steps.size() != a.starts.size()) r.fail("steps", "as many as starts");
@@ -138,7 +138,7 @@ Attributes resize(AttributeReader& r) {
   if (a.scales.size() + a.sizes.size() != 2) r.fail(r.has("scales") ? "scales" : "sizes", "two numbers");
   for (const double scale : a.scales)
     if (!(scale > 0.0 && scale < 65536.0)) r.fail("scales", "above 0 and below 65536");
-  a.mode = r.choice("mode", kResizeModes, {plain::ResizeMode::kNearest});
+  a.mode = r.choice("mode", kResizeModes);
   a.coordinates = r.choice("coordinates", kCoordinates, {plain::Coordinates::kHalfPixel});
   a.rounding = r.choice("rounding", kRoundings, {plain::Rounding::kRoundPreferFloor});
   return a;
@@ -167,7 +167,7 @@ Attributes reduce_mean(AttributeReader& r) {
   return ReduceMeanAttributes{std::move(axes), r.boolean("keep", true)};
 }
 
-Attributes softmax(AttributeReader& r) { return SoftmaxAttributes{r.integer("axis", kAxis, -1)}; }
+Attributes softmax(AttributeReader& r) { return SoftmaxAttributes{r.integer("axis", kAxis)}; }
 
 Attributes depth_to_space(AttributeReader& r) {
   const std::int64_t block = r.integer("block", {1, 4096});

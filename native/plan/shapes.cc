@@ -158,11 +158,10 @@ Result<Shape> shape_of(const Call& call, const AffineAttributes&) {
   return x;
 }
 
-// The axis counted from 0; null where there is none.
+// Null where there is none.
 std::optional<std::size_t> axis_of(std::int64_t axis, const Shape& shape) noexcept {
-  const auto rank = static_cast<std::int64_t>(shape.size());
-  if (axis < -rank || axis >= rank) return std::nullopt;
-  return static_cast<std::size_t>(axis < 0 ? axis + rank : axis);
+  if (axis < 0 || axis >= static_cast<std::int64_t>(shape.size())) return std::nullopt;
+  return static_cast<std::size_t>(axis);
 }
 
 Result<Shape> shape_of(const Call& call, const ConcatAttributes& a) {

@@ -71,7 +71,7 @@ std::vector<std::uint8_t> file() {
   f.op("add", "\"a\", \"b\"", "sum").op("unary", "\"sum\"", "th", R"("activation": {"kind": "tanh"})");
   f.op("mul", "\"th\"", "scaled", "", R"("b": "c")");
   f.op("concat", "\"scaled\", \"a\"", "cat", R"("axis": 1)");
-  f.op("slice", "\"cat\"", "part", R"("starts": [3], "ends": [11], "axes": [1])");
+  f.op("slice", "\"cat\"", "part", R"("starts": [3], "ends": [11], "axes": [1], "steps": [1])");
   f.op("conv", "\"part\"", "whole", R"("pads": [1, 1, 1, 1])", weight("s"));
   f.op("channel_shuffle", "\"whole\"", "cs", R"("groups": 2)");
   f.op("normalize", "\"cs\"", "ln", R"("axis": 1, "epsilon": 0.01)");
@@ -86,9 +86,9 @@ std::vector<std::uint8_t> file() {
   f.op("max_pool", "\"x\"", "pf", R"("kernel": [2, 2], "strides": [2, 30])").op("global_max_pool", "\"x\"", "gm");
   f.op("affine", "\"flat\"", "af", "", R"("scale": "g", "shift": "g")");
   f.op("linear", "\"t\"", "q", "", weight("l")).op("transpose", "\"q\"", "qt", R"("permutation": [0, 2, 1])");
-  f.op("matmul", "\"q\", \"qt\"", "qq").op("softmax", "\"qq\"", "soft", R"("axis": -1)");
+  f.op("matmul", "\"q\", \"qt\"", "qq").op("softmax", "\"qq\"", "soft", R"("axis": 2)");
   f.op("unary", "\"t\"", "te", R"("activation": {"kind": "gelu"})").op("sub", "\"te\", \"t\"", "diff");
-  f.op("normalize", "\"t\"", "tn", R"("axis": -1, "epsilon": 0.01)");
+  f.op("normalize", "\"t\"", "tn", R"("axis": 2, "epsilon": 0.01)");
   f.op("channel_shuffle", "\"x\"", "xs", R"("groups": 3)");
   f.op("concat", "\"diff\", \"t\"", "tt", R"("axis": 1)");
   f.op("slice", "\"tt\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");

@@ -48,7 +48,7 @@ FwFile every_operation() {
       .op("global_max_pool", "\"i\"", "j")
       .op("mul", "\"i\", \"j\"", "k");
   f.op("resize", "\"k\"", "l", R"("scales": [2.0, 2.0], "mode": "linear")")
-      .op("resize", "\"k\"", "l2", R"("sizes": [5, 7])");
+      .op("resize", "\"k\"", "l2", R"("sizes": [5, 7], "mode": "nearest")");
   f.op("pad", "\"l\"", "n", R"("pads": [0, 0, 1, 1, 0, 0, 1, 1], "mode": "reflect")")
       .op("reduce_mean", "\"n\"", "o", R"("axes": [2, 3])");
   f.op("linear", "\"a\"", "p", "", R"("weight": "m")")

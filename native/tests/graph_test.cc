@@ -59,7 +59,7 @@ void shapes_are_inferred() {
   shape(shape_of("average_pool", "\"x\"", R"("kernel": [1, 1], "strides": [4, 7], "ceil": true)"), {2, 4, 2, 1});
   shape(shape_of("global_max_pool", "\"x\""), {2, 4, 1, 1});
   shape(shape_of("mul", "\"t\"", R"("swapped": true)", R"("b": "c4")"), {2, 5, 4});
-  shape(shape_of("concat", "\"x\", \"x\"", R"("axis": -3)"), {2, 8, 6, 6});
+  shape(shape_of("concat", "\"x\", \"x\"", R"("axis": 1)"), {2, 8, 6, 6});
   shape(shape_of("slice", "\"t\"",
                  R"("starts": [-3, 9], "ends": [2147483647, -9], "axes": [1, 2], "steps": [2, -1])"),
         {2, 2, 4});
@@ -67,10 +67,10 @@ void shapes_are_inferred() {
   shape(shape_of("resize", "\"x\"", R"("scales": [1.5, 0.5], "mode": "linear")"), {2, 4, 9, 3});
   shape(shape_of("reshape", "\"x\"", R"("shape": [0, -1, 9])"), {2, 16, 9});
   shape(shape_of("transpose", "\"t\"", R"("permutation": [2, 0, 1])"), {4, 2, 5});
-  shape(shape_of("reduce_mean", "\"x\"", R"("axes": [2, -1], "keep": false)"), {2, 4});
+  shape(shape_of("reduce_mean", "\"x\"", R"("axes": [2, 3], "keep": false)"), {2, 4});
   shape(shape_of("softmax", "\"t\"", R"("axis": 1)"), {2, 5, 4});
   shape(shape_of("depth_to_space", "\"x\"", R"("block": 2)"), {2, 1, 12, 12});
-  shape(shape_of("normalize", "\"t\"", R"("axis": -1, "epsilon": 1e-5)"), {2, 5, 4});
+  shape(shape_of("normalize", "\"t\"", R"("axis": 2, "epsilon": 1e-5)"), {2, 5, 4});
   shape(shape_of("channel_shuffle", "\"x\"", R"("groups": 2)"), {2, 4, 6, 6});
   shape(shape_of("arg_max", "\"t\"", R"("axis": 1)"), {2, 1, 4});
   shape(shape_of("cast", "\"i\"", R"("dtype": "float32")"), {2, 3});
@@ -101,6 +101,44 @@ void shapes_that_do_not_fit_are_refused() {
   refused(shape_of("add", "\"i\", \"i\""), "expected float32, got int64");
   refused(shape_of("pad", "\"x\"", R"("pads": [0, 0, 0, 0, 2147483647, 2147483647, 2147483647, 2147483647])"),
           "within limits");
+}
+
+// What the reader in Python refuses too.
+void attributes_that_are_missing_are_refused() {
+  const auto missing = [](const std::string& op, const std::string& attributes, const std::string& name) {
+    refused(shape_of(op, "\"x\"", attributes), "attribute \"" + name + "\" should be ");
+    refused(shape_of(op, "\"x\"", attributes), "and is missing");
+  };
+  missing("max_pool", "", "kernel");
+  missing("average_pool", R"("strides": [1, 1])", "kernel");
+  missing("concat", "", "axis");
+  missing("slice", R"("ends": [1], "axes": [0], "steps": [1])", "starts");
+  missing("slice", R"("starts": [0], "axes": [0], "steps": [1])", "ends");
+  missing("slice", R"("starts": [0], "ends": [1], "steps": [1])", "axes");
+  missing("slice", R"("starts": [0], "ends": [1], "axes": [0])", "steps");
+  missing("pad", "", "pads");
+  missing("resize", R"("scales": [1, 1])", "mode");
+  missing("reshape", "", "shape");
+  missing("transpose", "", "permutation");
+  missing("reduce_mean", "", "axes");
+  missing("softmax", "", "axis");
+  missing("normalize", R"("epsilon": 0)", "axis");
+  missing("normalize", R"("axis": 1)", "epsilon");
+  missing("depth_to_space", "", "block");
+  missing("channel_shuffle", "", "groups");
+  missing("arg_max", "", "axis");
+  missing("cast", "", "dtype");
+  refused(shape_of("conv", "\"x\"", R"("activation": null)", R"("weight": "w")"), "\"activation\" should be");
+}
+
+void axes_count_from_the_front() {
+  for (const std::string op : {"concat", "softmax", "arg_max"})
+    refused(shape_of(op, "\"x\"", R"("axis": -1)"), "\"axis\" should be a whole number from 0 to 7");
+  refused(shape_of("normalize", "\"x\"", R"("axis": -1, "epsilon": 0)"), "\"axis\" should be a whole number");
+  refused(shape_of("reduce_mean", "\"x\"", R"("axes": [1, -1])"), "\"axes\" should be whole numbers from 0 to 7");
+  refused(shape_of("slice", "\"x\"", R"("starts": [0], "ends": [1], "axes": [-1], "steps": [1])"),
+          "\"axes\" should be whole numbers from 0 to 7");
+  refused(shape_of("concat", "\"x\"", R"("axis": 4)"), "an axis 4");
 }
 
 void graphs_that_are_wrong_are_refused() {
@@ -136,6 +174,9 @@ void graphs_that_are_wrong_are_refused() {
   CHECK(with_name(R"("name": "other")").empty());
   CHECK(with_name(R"("name": "y")").find("another operation has its name") != std::string::npos);
   CHECK(with_name(R"("name": 5)").find("\"name\" should be a string") != std::string::npos);
+  FwFile doubled = with_constants();
+  doubled.op("unary", "\"x\"", "y", relu).output("y").output("x").output("y");
+  CHECK(parse_graph(doubled.graph()).status().text().find("output \"y\" stands twice") != std::string::npos);
   FwFile open = with_constants();
   CHECK(parse_graph(open.output("z").graph()).status().text().find("\"z\" is not defined") != std::string::npos);
 }
@@ -168,6 +209,8 @@ void unknown_sizes_are_told() {
 int main() {
   shapes_are_inferred();
   shapes_that_do_not_fit_are_refused();
+  attributes_that_are_missing_are_refused();
+  axes_count_from_the_front();
   graphs_that_are_wrong_are_refused();
   long_names_are_kept();
   unknown_sizes_are_told();

@@ -150,7 +150,7 @@ void branching_network() {
   f.op("add", "\"mp\", \"ap\"", "sum", kRelu).op("concat", "\"sum\", \"x\"", "cat", R"("axis": 1)");
   f.op("affine", "\"cat\"", "aff", kRelu, R"("scale": "scale", "shift": "shift")");
   f.op("conv", "\"aff\"", "y", R"("pads": [2, 2, 2, 2], "dilations": [2, 2])", constants("v"));
-  f.op("slice", "\"aff\"", "part", R"("starts": [3], "ends": [9], "axes": [1])");
+  f.op("slice", "\"aff\"", "part", R"("starts": [3], "ends": [9], "axes": [1], "steps": [1])");
   f.op("conv", "\"part\"", "grouped", R"("groups": 3, "strides": [3, 1], "pads": [0, 0, 2, 0])", constants("g"));
   f.op("global_max_pool", "\"cp\"", "peak")
       .op("unary", "\"dp\"", "t", R"("activation": {"kind": "tanh"})")
@@ -184,7 +184,7 @@ void normalizing_network(const Shape& input) {
   f.op("conv", "\"a\"", "b", R"("pads": [3, 3, 3, 3], "groups": 6)", constants("d"));
   f.op("normalize", "\"b\"", "n", R"("axis": 1, "epsilon": 0.01)");
   f.op("conv", "\"n\", \"a\"", "y", R"("activation": {"kind": "gelu"})", constants("p"));
-  f.op("normalize", "\"y\"", "rows", R"("axis": -1, "epsilon": 0.1)");
+  f.op("normalize", "\"y\"", "rows", R"("axis": 3, "epsilon": 0.1)");
   check_network("normalizing", f.output("y").output("rows").output("n"), {input});
 }
 
@@ -217,8 +217,8 @@ void shuffling_network(const Shape& input) {
   f.op("conv", "\"x\"", "s0", R"("strides": [2, 2], "pads": [1, 1, 1, 1])", constants("w"));
   for (int unit = 0; unit < 3; ++unit) {
     const std::string n = std::to_string(unit), x = "\"s" + n + "\"";
-    f.op("slice", x, "l" + n, R"("starts": [0], "ends": [4], "axes": [1])")
-        .op("slice", x, "r" + n, R"("starts": [4], "ends": [8], "axes": [1])");
+    f.op("slice", x, "l" + n, R"("starts": [0], "ends": [4], "axes": [1], "steps": [1])")
+        .op("slice", x, "r" + n, R"("starts": [4], "ends": [8], "axes": [1], "steps": [1])");
     f.op("conv", "\"r" + n + "\"", "d" + n, R"("pads": [1, 1, 1, 1], "groups": 4)", constants("d"));
     f.op("conv", "\"d" + n + "\"", "p" + n, kRelu, constants("p"));
     f.op("concat", "\"l" + n + "\", \"p" + n + "\"", "c" + n, R"("axis": 1)");
@@ -256,7 +256,7 @@ void token_network() {
   f.op("linear", "\"x\"", "q", "", constants("wq", "b"))
       .op("linear", "\"x\"", "k", R"("kernel": "dense")", constants("wk"));
   f.op("transpose", "\"k\"", "kt", R"("permutation": [0, 2, 1])").op("matmul", "\"q\", \"kt\"", "s");
-  f.op("softmax", "\"s\"", "p", R"("axis": -1)").op("matmul", "\"p\", \"x\"", "o");
+  f.op("softmax", "\"s\"", "p", R"("axis": 2)").op("matmul", "\"p\", \"x\"", "o");
   f.op("linear", "\"o\", \"x\"", "r", R"("activation": {"kind": "gelu"})", constants("wk", "b"));
   f.op("reduce_mean", "\"r\"", "m", R"("axes": [1], "keep": false)")
       .op("slice", "\"r\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");
@@ -284,7 +284,7 @@ void leaving_and_entering() {
   check_network("leaving and entering", f, {{1, 4, 9, 7}});
 }
 
-// An input, and one value twice, as outputs.
+// Inputs as outputs, and an output that another is a shape of.
 void outputs_that_nothing_writes() {
   FwFile f;
   f.input("x", "[2, 3]")
@@ -292,7 +292,7 @@ void outputs_that_nothing_writes() {
       .op("reshape", "\"x\"", "r", R"("shape": [3, 2])")
       .op("add", "\"x\", \"x\"", "d")
       .op("reshape", "\"d\"", "e", R"("shape": [6])");
-  for (const char* name : {"x", "r", "d", "e", "d", "z"}) f.output(name);
+  for (const char* name : {"x", "r", "d", "e", "z"}) f.output(name);
   check_network("outputs", f, {{2, 3}, {6}});
 }
 
