@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import featherweight
+from featherweight.runtime import fwfile
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -52,6 +53,9 @@ def test_base_install_has_no_torch() -> None:
 
 def test_one_version() -> None:
     assert PROJECT["project"]["version"] == featherweight.__version__
+    header = (ROOT / "native" / "c" / "featherweight.h").read_text()
+    assert f'#define FW_VERSION "{featherweight.__version__}" ' in header
+    assert f"#define FW_FORMAT_VERSION {fwfile.VERSION} " in header
 
 
 def test_the_changelog_has_a_place_for_the_next_change() -> None:

@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   fw_network* network = NULL;
   fw_value input;
   fw_shape out_shape;
-  if (argc != 2) return fprintf(stderr, "usage: %s MODEL.fw\n", argv[0]), 2;
+  if (argc != 2) return fprintf(stderr, "usage: %s MODEL.fw (featherweight %s)\n", argv[0], fw_version()), 2;
   if (fw_open_path(argv[1], 1, NULL, &network) != FW_OK) return fail(network);
   if (fw_input_count(network) != 1 || fw_output_count(network) != 1)
     return fprintf(stderr, "one input and one output, please\n"), 1;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/fork_mutex.h"
+#include "plan/file.h"
 #include "plan/session.h"
 
 namespace fw = featherweight;
@@ -30,6 +31,7 @@ struct fw_network {
 namespace {
 
 static_assert(FW_IO == static_cast<int>(fw::Code::kIo) && FW_MEMORY == static_cast<int>(fw::Code::kMemory));
+static_assert(FW_FORMAT_VERSION == fw::kFormatVersion);
 static_assert(FW_MAX_RANK == fw::kMaxRank && FW_UNKNOWN == fw::kUnknown);
 static_assert(FW_BOOL == static_cast<int>(fw::Dtype::kBool) && FW_INT64 == static_cast<int>(fw::Dtype::kInt64));
 
@@ -134,6 +136,10 @@ fw_status call(fw_network* network, Body body) noexcept {
 }
 
 }  // namespace
+
+const char* fw_version() { return FW_VERSION; }
+
+int32_t fw_format_version() { return FW_FORMAT_VERSION; }
 
 fw_status fw_open_path(const char* path, int32_t threads, const char* isa, fw_network** network) {
   return open(network, threads, isa, [&]() -> fw::Result<std::shared_ptr<const fw::Model>> {

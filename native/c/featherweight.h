@@ -39,6 +39,9 @@ typedef enum {
 
 typedef enum { FW_FLOAT32 = 0, FW_INT64 = 1, FW_INT32 = 2, FW_UINT8 = 3, FW_BOOL = 4 } fw_dtype;
 
+#define FW_VERSION "0.1.0"  /* of this header, and of the library that comes with it */
+#define FW_FORMAT_VERSION 1 /* of the .fw files that it reads */
+
 #define FW_MAX_RANK 8
 #define FW_UNKNOWN (-1) /* a size that is known when arrays come */
 
@@ -55,6 +58,10 @@ typedef struct {
 } fw_value;
 
 typedef struct fw_network fw_network;
+
+/* Of the library that is linked: what FW_VERSION and FW_FORMAT_VERSION were when it was built. */
+FW_API const char* fw_version(void);
+FW_API int32_t fw_format_version(void);
 
 /* Opens a file, or the bytes of one (which are copied). `threads`: 0 is as many as there are processors. `isa`: the
  * instruction set, "portable", "avx2", "avx512" or "neon"; NULL is the best there is, or FEATHERWEIGHT_ISA.

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kPrefix = 8;
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // as safetensors
-constexpr std::string_view kFormat = "featherweight.fw", kVersion = "1";
+constexpr std::string_view kFormat = "featherweight.fw";
 
 Status refused(std::string text) { return {Code::kFile, std::move(text)}; }
 
@@ -42,8 +42,9 @@ Result<std::string> graph_of(const Json& header) {
         "__metadata__: \"format\" should be \"featherweight.fw\"; is it a file of fw.save? compile makes .fw "
         "files");
   const std::string* version = text("version");
-  if (version == nullptr || *version != kVersion)
-    return refused("__metadata__: \"version\" should be \"1\"" +
+  const std::string own = std::to_string(kFormatVersion);
+  if (version == nullptr || *version != own)
+    return refused("__metadata__: \"version\" should be " + quoted(own) +
                    (version != nullptr ? ", got " + quoted(*version) + ": a newer featherweight wrote it" : ""));
   const std::string* graph = text("featherweight.graph");
   if (graph == nullptr) return refused("__metadata__ has no \"featherweight.graph\"");

@@ -18,6 +18,8 @@
 
 namespace featherweight {
 
+inline constexpr int kFormatVersion = 1;
+
 struct Bytes {
   const std::uint8_t* data = nullptr;
   std::size_t size = 0;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <thread>
 
 #include "check.h"
@@ -21,6 +22,21 @@ std::vector<std::uint8_t> file() {
 }
 
 const fw_shape kTwo = {2, {2, 2}};
+
+void versions_are_told() {
+  CHECK(std::strcmp(fw_version(), FW_VERSION) == 0 && fw_format_version() == FW_FORMAT_VERSION);
+  const auto bytes = file();
+  const std::string text(bytes.begin(), bytes.end()), old = R"("version": "1")";
+  const auto status_of = [&](int version) {
+    std::string other = text;
+    other.replace(text.find(old), old.size(), R"("version": ")" + std::to_string(version) + '"');
+    fw_network* network = nullptr;
+    const fw_status status = fw_open_memory(other.data(), other.size(), 1, nullptr, &network);
+    fw_close(network);
+    return status;
+  };
+  CHECK(status_of(fw_format_version()) == FW_OK && status_of(fw_format_version() + 1) == FW_FILE);
+}
 
 void a_network_runs() {
   const auto bytes = file();
@@ -142,6 +158,7 @@ void wrong_arguments_do_no_harm() {
 }  // namespace
 
 int main() {
+  versions_are_told();
   a_network_runs();
   errors_are_told();
   a_clone_is_another_user();
