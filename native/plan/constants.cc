@@ -116,7 +116,7 @@ AlignedVector<float> Constant::dense() const {
 DenseMatrix Constant::dense_matrix() const {
   DenseMatrix out;
   out.rows = static_cast<int>(shape_[0]);
-  out.width = static_cast<int>(elements_ / shape_[0]);
+  out.width = static_cast<int>(count(shape_, 1, shape_.size()));
   if (storage_ == Storage::kDense) out.values = floats_in_file();
   if (out.values != nullptr) return out;
   out.decoded = dense();

@@ -47,7 +47,7 @@ class Constant {
 
   AlignedVector<float> dense() const;
   // As a matrix with a row for each place of the first axis: a DenseMatrix or a SparseMatrix, by the view it gives.
-  // There are elements.
+  // A SparseMatrix has elements.
   template <class Weights>
   auto matrix() const {
     if constexpr (std::is_same_v<Weights, SparseWeights>)

@@ -59,8 +59,7 @@ class PlainLowering {
     step.args.batch = in()[0];
     step.args.in_size = picture(in());
     step.args.out_size = picture(out());
-    auto packed = std::make_shared<plain::PackedConvTranspose>(
-        plain::pack_conv_transpose(b_.dense(o_.weight), step.args.conv, in()[1], out()[1]));
+    auto packed = b_.packed(o_.weight, &plain::pack_conv_transpose, a.groups);
     step.args.packed = packed.get();
     step.owned = std::move(packed);
     step.args.bias = b_.dense(o_.bias);

@@ -136,6 +136,11 @@ void packed_weights_are_shared() {
   CHECK(second->prepare({small}).ok() && cache.misses() == of_a_plan);
   CHECK(first->prepare({large}).ok() && cache.misses() == of_a_plan + 3);  // other tiles: the convolutions alone
   CHECK(second->prepare({large}).ok() && cache.misses() == of_a_plan + 3);
+  ConstantId t = 0;  // plans keep the transposed convolution's weight packed: it is not packed anew
+  while (model->graph().constants[static_cast<std::size_t>(t)].name != "t") ++t;
+  const Constant& weight = model->constants()[static_cast<std::size_t>(t)];
+  CHECK(model->network().cache.packed(t, weight, &plain::pack_conv_transpose, 1)->row != 0);
+  CHECK(cache.misses() == of_a_plan + 3);
   first.reset();
   CHECK(second->clone(1).value()->prepare({small}).ok() && cache.misses() == of_a_plan + 3);
   second.reset();

@@ -87,18 +87,17 @@ void add_channels(const ConvTranspose& work, std::int64_t image, Range channels)
 
 }  // namespace
 
-PackedConvTranspose pack_conv_transpose(const float* weight, const ConvShape& conv, std::int64_t in_channels,
-                                        std::int64_t out_channels) {
+PackedConvTranspose pack_conv_transpose(const DenseWeights& weight, int groups) {
   constexpr std::int64_t kLine = 16;
-  const std::int64_t depth = in_channels / conv.groups;
-  const std::int64_t group_rows = out_channels / conv.groups * conv.kernel_h * conv.kernel_w;
+  const std::int64_t in_channels = weight.rows, group_rows = weight.columns;
+  const std::int64_t depth = in_channels / groups;
   PackedConvTranspose packed;
   packed.row = ((depth + kLine - 1) / kLine | 1) * kLine;
-  packed.values.assign(static_cast<std::size_t>(group_rows * conv.groups * packed.row), 0.0f);
+  packed.values.assign(static_cast<std::size_t>(group_rows * groups * packed.row), 0.0f);
   for (std::int64_t c = 0; c < in_channels; ++c)
     for (std::int64_t r = 0; r < group_rows; ++r) {
       const std::int64_t row = c / depth * group_rows + r;
-      packed.values[static_cast<std::size_t>(row * packed.row + c % depth)] = weight[c * group_rows + r];
+      packed.values[static_cast<std::size_t>(row * packed.row + c % depth)] = weight.values[c * group_rows + r];
     }
   return packed;
 }

@@ -188,8 +188,7 @@ struct PackedConvTranspose {
   std::int64_t row = 0;  // floats from one row to the next
   AlignedVector<float> values;
 };
-PackedConvTranspose pack_conv_transpose(const float* weight, const ConvShape& conv, std::int64_t in_channels,
-                                        std::int64_t out_channels);
+PackedConvTranspose pack_conv_transpose(const DenseWeights& weight, int groups);
 struct ConvTranspose {
   ConvShape conv;
   std::int64_t batch = 0;

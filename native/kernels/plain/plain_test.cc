@@ -233,8 +233,9 @@ void conv_transpose(const Kernels& kernels) {
     const Floats in = test::random_floats(random, pixels(s.batch, s.narrow));
     const Floats weight = test::random_floats(random, taps(s)), bias = test::random_floats(random, 12);
     work.in = in.data();
+    const int rows = static_cast<int>(s.narrow.channels);
     const plain::PackedConvTranspose packed =
-        plain::pack_conv_transpose(weight.data(), s.conv, s.narrow.channels, s.wide.channels);
+        plain::pack_conv_transpose({weight.data(), rows, static_cast<int>(weight.size()) / rows}, s.conv.groups);
     work.packed = &packed;
     if (round % 2 == 0) work.bias = bias.data();
     work.kernel = kernels.matmul;
