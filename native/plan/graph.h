@@ -93,6 +93,7 @@ struct ReduceMeanAttributes {
   bool keep = true;
 };
 struct SoftmaxAttributes {
+  bool log = false;
   std::int64_t axis = 0;
 };
 struct DepthToSpaceAttributes {

@@ -233,7 +233,8 @@ class PlainLowering {
 
   Status operator()(const SoftmaxAttributes& a) {
     const BufferId x = input(0);
-    auto& step = add(&plain::softmax, "softmax", kSlowElement * elements(out()));
+    auto& step = add(&plain::softmax, a.log ? "log_softmax" : "softmax", kSlowElement * elements(out()));
+    step.args.log = a.log;
     set_axis(step.args, a.axis);
     step.args.unary = b_.kernels().unary;
     return ends(step, x);

@@ -167,7 +167,10 @@ Attributes reduce_mean(AttributeReader& r) {
   return ReduceMeanAttributes{std::move(axes), r.boolean("keep", true)};
 }
 
-Attributes softmax(AttributeReader& r) { return SoftmaxAttributes{r.integer("axis", kAxis)}; }
+template <bool kLog>
+Attributes softmax(AttributeReader& r) {
+  return SoftmaxAttributes{kLog, r.integer("axis", kAxis)};
+}
 
 Attributes depth_to_space(AttributeReader& r) {
   const std::int64_t block = r.integer("block", {1, 4096});
@@ -211,7 +214,8 @@ constexpr OperationRow kOperations[] = {
     {"reshape", 1, 1, "", "", false, reshape, false},
     {"transpose", 1, 1, "", "", false, transpose, false},
     {"reduce_mean", 1, 1, "", "", false, reduce_mean, false},
-    {"softmax", 1, 1, "", "", false, softmax, false},
+    {"softmax", 1, 1, "", "", false, softmax<false>, false},
+    {"log_softmax", 1, 1, "", "", false, softmax<true>, false},
     {"normalize", 1, 1, "", "", false, normalize, false},
     {"depth_to_space", 1, 1, "", "", false, depth_to_space, false},
     {"channel_shuffle", 1, 1, "", "", false, channel_shuffle, false},

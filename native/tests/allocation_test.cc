@@ -87,6 +87,7 @@ std::vector<std::uint8_t> file() {
   f.op("affine", "\"flat\"", "af", "", R"("scale": "g", "shift": "g")");
   f.op("linear", "\"t\"", "q", "", weight("l")).op("transpose", "\"q\"", "qt", R"("permutation": [0, 2, 1])");
   f.op("matmul", "\"q\", \"qt\"", "qq").op("softmax", "\"qq\"", "soft", R"("axis": 2)");
+  f.op("log_softmax", "\"qq\"", "logs", R"("axis": 1)");
   f.op("unary", "\"t\"", "te", R"("activation": {"kind": "gelu"})").op("sub", "\"te\", \"t\"", "diff");
   f.op("normalize", "\"t\"", "tn", R"("axis": 2, "epsilon": 0.01)");
   f.op("channel_shuffle", "\"x\"", "xs", R"("groups": 3)");

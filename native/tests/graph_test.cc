@@ -69,6 +69,7 @@ void shapes_are_inferred() {
   shape(shape_of("transpose", "\"t\"", R"("permutation": [2, 0, 1])"), {4, 2, 5});
   shape(shape_of("reduce_mean", "\"x\"", R"("axes": [2, 3], "keep": false)"), {2, 4});
   shape(shape_of("softmax", "\"t\"", R"("axis": 1)"), {2, 5, 4});
+  shape(shape_of("log_softmax", "\"t\"", R"("axis": 2)"), {2, 5, 4});
   shape(shape_of("depth_to_space", "\"x\"", R"("block": 2)"), {2, 1, 12, 12});
   shape(shape_of("normalize", "\"t\"", R"("axis": 2, "epsilon": 1e-5)"), {2, 5, 4});
   shape(shape_of("channel_shuffle", "\"x\"", R"("groups": 2)"), {2, 4, 6, 6});
@@ -122,6 +123,7 @@ void attributes_that_are_missing_are_refused() {
   missing("transpose", "", "permutation");
   missing("reduce_mean", "", "axes");
   missing("softmax", "", "axis");
+  missing("log_softmax", "", "axis");
   missing("normalize", R"("epsilon": 0)", "axis");
   missing("normalize", R"("axis": 1)", "epsilon");
   missing("depth_to_space", "", "block");

@@ -262,7 +262,8 @@ void token_network() {
       .op("slice", "\"r\"", "sl", R"("starts": [-1], "ends": [-100], "axes": [1], "steps": [-2])");
   f.op("concat", "\"r\", \"sl\"", "cat", R"("axis": 1)")
       .op("pad", "\"m\"", "padded", R"("pads": [0, 1, 0, 2], "value": 3)");
-  for (const char* name : {"m", "cat", "padded", "p"}) f.output(name);
+  f.op("log_softmax", "\"s\"", "lp", R"("axis": 1)");
+  for (const char* name : {"m", "cat", "padded", "p", "lp"}) f.output(name);
   check_network("tokens", f, {{2, 9, 8}});
 }
 

@@ -376,7 +376,7 @@ def head(net: Net, x: str) -> str:
     out = net.whole(1, 20)
     weight = net.weight(out, features, fan_in=features)
     y = net.act(net.add("Gemm", [y, weight, net.floats(out)], (out,), transB=1))
-    return net.add("Softmax", [y], (out,)) if net.whole(0, 2) == 0 else y
+    return net.add(net.one_of(("Softmax", "LogSoftmax")), [y], (out,)) if net.whole(0, 2) == 0 else y
 
 
 @st.composite

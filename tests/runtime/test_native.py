@@ -122,6 +122,8 @@ CASES: list[Any] = [
     single("channel_shuffle", P, groups=3),
     single("reduce_mean", P, axes=[1, 3], keep=False),
     single("softmax", P, axis=1),
+    single("log_softmax", P, axis=1),
+    single("log_softmax", P, axis=3),
     single("normalize", P, axis=1, epsilon=1e-5),
     single("normalize", P, axis=3, epsilon=0.5),
     single("arg_max", P, axis=1, keep=False),

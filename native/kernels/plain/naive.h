@@ -152,8 +152,10 @@ inline void softmax(const Softmax& work) {
     double most = -INFINITY, sum = 0.0;
     for (std::int64_t k = 0; k < work.size; ++k) most = std::max<double>(most, work.in[first + k * work.inner]);
     for (std::int64_t k = 0; k < work.size; ++k) sum += std::exp(work.in[first + k * work.inner] - most);
-    for (std::int64_t k = 0; k < work.size; ++k)
-      work.out[first + k * work.inner] = static_cast<float>(std::exp(work.in[first + k * work.inner] - most) / sum);
+    for (std::int64_t k = 0; k < work.size; ++k) {
+      const double power = work.in[first + k * work.inner] - most;
+      work.out[first + k * work.inner] = static_cast<float>(work.log ? power - std::log(sum) : std::exp(power) / sum);
+    }
   }
 }
 

@@ -126,8 +126,10 @@ struct ReduceMean {
 };
 void reduce_mean(const ReduceMean& work, Part part = {}) noexcept;
 
-// Over the middle axis of (outer, size, inner).
+// Over the middle axis of (outer, size, inner), with m its largest number: exp(in - m) / sum(exp(in - m)), or of that
+// the logarithm, (in - m) - log(sum(exp(in - m))), which is finite where the quotient is 0.
 struct Softmax {
+  bool log = false;
   std::int64_t outer = 1, size = 0, inner = 1;
   const float* in = nullptr;
   float* out = nullptr;

@@ -66,6 +66,7 @@ void softmax(const Kernels& kernels) {
     work.size = between(random, 1, 40);
     work.inner = round % 2 == 0 ? 1 : between(random, 1, 150);
     work.unary = kernels.unary;
+    work.log = round % 3 == 0;
     const auto size = static_cast<std::size_t>(work.outer * work.size * work.inner);
     Floats in = test::random_floats(random, size);
     for (float& x : in) x *= 100.0f;

@@ -99,7 +99,21 @@ void max_of_columns(const Block& block, float* most) noexcept {
       most[c] = most[c] < block.in[i * block.inner + c] ? block.in[i * block.inner + c] : most[c];
 }
 
-void softmax_columns(const Block& block, UnaryKernel unary, float* out) noexcept {
+// With the sums of columns and what was taken off them.
+void finish_columns(const Block& block, const float* most, float* sums, bool log, float* out) noexcept {
+  for (std::int64_t c = 0; log && c < block.columns; ++c) sums[c] = std::log(sums[c]);
+  for (std::int64_t i = 0; i < block.size; ++i) {
+    const float* in = block.in + i * block.inner;
+    float* row = out + i * block.inner;
+    if (log) {
+      for (std::int64_t c = 0; c < block.columns; ++c) row[c] = in[c] - most[c] - sums[c];
+    } else {
+      for (std::int64_t c = 0; c < block.columns; ++c) row[c] /= sums[c];
+    }
+  }
+}
+
+void softmax_columns(const Block& block, UnaryKernel unary, bool log, float* out) noexcept {
   float most[kColumns], sums[kColumns] = {};
   max_of_columns(block, most);
   for (std::int64_t i = 0; i < block.size; ++i) {
@@ -108,16 +122,21 @@ void softmax_columns(const Block& block, UnaryKernel unary, float* out) noexcept
     unary({row, row, block.columns, {ActivationKind::kExp}}, Part{});
     for (std::int64_t c = 0; c < block.columns; ++c) sums[c] += row[c];
   }
-  for (std::int64_t i = 0; i < block.size; ++i)
-    for (std::int64_t c = 0; c < block.columns; ++c) out[i * block.inner + c] /= sums[c];
+  finish_columns(block, most, sums, log, out);
 }
 
-void softmax_row(const float* in, std::int64_t size, UnaryKernel unary, float* out) noexcept {
+void softmax_row(const float* in, std::int64_t size, UnaryKernel unary, bool log, float* out) noexcept {
   const float most = max_of(in, size);
   for (std::int64_t i = 0; i < size; ++i) out[i] = in[i] - most;
   unary({out, out, size, {ActivationKind::kExp}}, Part{});
-  const float scale = 1.0f / sum_of(out, size);
-  for (std::int64_t i = 0; i < size; ++i) out[i] *= scale;
+  const float sum = sum_of(out, size);
+  if (log) {
+    const float off = std::log(sum);
+    for (std::int64_t i = 0; i < size; ++i) out[i] = in[i] - most - off;
+  } else {
+    const float scale = 1.0f / sum;
+    for (std::int64_t i = 0; i < size; ++i) out[i] *= scale;
+  }
 }
 
 // a comes after b in no order: NaN is the largest, the first of equals wins.
@@ -143,10 +162,10 @@ void softmax(const Softmax& work, Part part) noexcept {
     const std::int64_t column = i % pieces * kColumns;
     const std::int64_t at = i / pieces * work.size * work.inner + column;
     if (work.inner == 1) {
-      softmax_row(work.in + at, work.size, work.unary, work.out + at);
+      softmax_row(work.in + at, work.size, work.unary, work.log, work.out + at);
     } else {
       const Block block{work.in + at, work.size, work.inner, std::min(kColumns, work.inner - column)};
-      softmax_columns(block, work.unary, work.out + at);
+      softmax_columns(block, work.unary, work.log, work.out + at);
     }
   }
 }

@@ -95,5 +95,6 @@ _ANY = (
     "div",
     "affine",
     "softmax",
+    "log_softmax",
     "normalize",
 )

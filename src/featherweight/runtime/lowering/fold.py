@@ -68,9 +68,10 @@ def _of_opset(model: Any) -> Any:
 
 def _check_meanings(model: Any, opset: int, error: Exception) -> None:
     """Refuse what an older opset means otherwise and no attribute tells apart."""
-    if opset < _OPSET_OF_SOFTMAX and any(node.op_type == "Softmax" for node in model.graph.node):
+    found = {node.op_type for node in model.graph.node} & {"Softmax", "LogSoftmax"}
+    if opset < _OPSET_OF_SOFTMAX and found:
         raise OnnxError(
-            f"the network is of opset {opset}, whose Softmax is another one, and cannot be converted "
+            f"the network is of opset {opset}, whose {min(found)} is another one, and cannot be converted "
             f"({error}). Export it with opset {_OPSET}."
         ) from error
 

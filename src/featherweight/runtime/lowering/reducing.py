@@ -43,11 +43,12 @@ def _picture(build: Builder, x: str, axes: tuple[int, ...]) -> str:
     return build.reshape_to(x, [first, others, reduced, 1])
 
 
-@handles("Softmax")
+@handles("Softmax", "LogSoftmax")
 def softmax(node: Node, build: Builder) -> None:
     """Along the last axis by default."""
     rank = len(build.shape(node.input(0)))
-    build.emit("softmax", [node.input(0)], node.output, axis=node.axis(node.get("axis", -1), rank))
+    op = "softmax" if node.op == "Softmax" else "log_softmax"
+    build.emit(op, [node.input(0)], node.output, axis=node.axis(node.get("axis", -1), rank))
 
 
 @handles("ArgMax", "ArgMin")

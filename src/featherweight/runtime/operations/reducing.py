@@ -36,6 +36,7 @@ def arg_max(call: Call) -> Shape:
 
 @define("normalize", attributes={"axis": Attribute(Whole()), "epsilon": Attribute(number)})
 @define("softmax", attributes={"axis": Attribute(Whole())})
+@define("log_softmax", attributes={"axis": Attribute(Whole())})
 def softmax(call: Call) -> Shape:
     """The shape stays."""
     _check_axes(call, (call.attributes["axis"],))

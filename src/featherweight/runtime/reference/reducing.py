@@ -21,6 +21,14 @@ def softmax(run: Run) -> Array:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+@kernels.register("log_softmax")
+def log_softmax(run: Run) -> Array:
+    """The logarithm of softmax, without a quotient that could be 0."""
+    x, axis = run.inputs[0], run.attributes["axis"]
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+
 @kernels.register("normalize")
 def normalize(run: Run) -> Array:
     """(x - mean) / sqrt(variance + epsilon)."""
