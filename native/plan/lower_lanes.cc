@@ -195,7 +195,7 @@ class LaneLowering {
   Status channel_affine(const BinaryAttributes& a) {
     const std::size_t map = o_.inputs.size() == 2 && b_.shape(o_.inputs[0]) != b_.shape(o_.output) ? 1 : 0;
     const LaneMap& in = input(map);
-    if (o_.inputs.size() == 2) return affine_by_value(a, in, o_.inputs[1 - map]);
+    if (o_.inputs.size() == 2) return affine_by_value(a, in, o_.inputs[1 - map], map == 1);
     AlignedVector<float> numbers = b_.constant(o_.weight).dense();
     numbers.resize(static_cast<std::size_t>(in.shape->channels), numbers[0]);  // one number for all, or as many
     const auto each = [&](auto f) {
@@ -213,13 +213,37 @@ class LaneLowering {
     return affine(in, nullptr, each([](float x) { return -x; }));
   }
 
-  // `numbers`: (N, C, 1, 1) or (1, C, 1, 1)
-  Status affine_by_value(const BinaryAttributes& a, const LaneMap& in, ValueId numbers) {
-    const BufferId buffer = b_.plain(numbers);
+  // `numbers`: (N, C, 1, 1) or (1, C, 1, 1); where they come `first` they are not what divides.
+  Status affine_by_value(const BinaryAttributes& a, const LaneMap& in, ValueId numbers, bool first) {
+    const bool scales = a.kind == BinaryKind::kMul || a.kind == BinaryKind::kDiv;
+    const float* minus_ones = nullptr;
+    BufferId buffer = b_.plain(numbers);
+    if (a.kind == BinaryKind::kDiv) buffer = number_and(1.0f, a.kind, numbers);
+    if (a.kind == BinaryKind::kSub && !first) buffer = number_and(-0.0f, a.kind, numbers);
+    if (a.kind == BinaryKind::kSub && first)
+      minus_ones = b_.keep(AlignedVector<float>(static_cast<std::size_t>(count(b_.shape(numbers))), -1.0f));
     auto& step = affine_step(in);
-    b_.bind(a.kind == BinaryKind::kMul ? step.args.scale : step.args.shift, buffer);
+    if (minus_ones != nullptr) step.args.scale = minus_ones;
+    b_.bind(scales ? step.args.scale : step.args.shift, buffer);
     step.args.by_image = b_.shape(numbers)[0] > 1;
     return {};
+  }
+  // number op each of the `numbers`: what they are multiplied with or added as.
+  BufferId number_and(float number, BinaryKind op, ValueId numbers) {
+    const Shape& shape = b_.shape(numbers);
+    const BufferId from = b_.plain(numbers);
+    const BufferId to = b_.make_scratch(count(shape) * std::int64_t{sizeof(float)});
+    auto& step = b_.add(&plain::binary, "binary", static_cast<double>(count(shape)) * kTouched);
+    step.args.kind = op;
+    step.args.a = b_.keep(AlignedVector<float>(1, number));
+    step.args.a_shape.rank = 1;
+    step.args.a_shape.dims[0] = 1;
+    step.args.b_shape.rank = 4;
+    std::copy(shape.begin(), shape.end(), step.args.b_shape.dims);
+    step.args.out_shape = step.args.b_shape;
+    b_.bind(step.args.b, from);
+    b_.bind(step.args.out, to);
+    return to;
   }
   Status affine(const LaneMap& in, const float* scale, const float* shift) {
     auto& step = affine_step(in);

@@ -47,7 +47,7 @@ struct Chooser {
       if (left == right) return is_in_lanes(o.inputs[0]) || is_in_lanes(o.inputs[1]) ? Mode::kLanes : Mode::kPlain;
       const bool swapped = left != out;
       const ValueId map = o.inputs[swapped ? 1 : 0], other = o.inputs[swapped ? 0 : 1];
-      const bool simple = a.kind == BinaryKind::kMul || a.kind == BinaryKind::kAdd;
+      const bool simple = a.kind != BinaryKind::kDiv || !swapped;
       return simple && is_in_lanes(map) && shape(map) == out && is_by_channel(shape(other), out, true)
                  ? Mode::kAffine
                  : Mode::kPlain;

@@ -3,6 +3,7 @@
 // more in the arena, so that values that overlap by mistake give other numbers.
 #include "plan/session.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <random>
@@ -246,6 +247,36 @@ void channel_constants() {
   check_network("channel constants", f, {{2, 3, 6, 6}});
 }
 
+// Numbers of each channel that are computed, or given, either way around: in lanes, but where the map divides.
+void channel_values(const Shape& input) {
+  FwFile f;
+  f.input("x", "[null, 3, null, null]").input("g", "[1, 4, 1, 1]").dense("w", {4, 3, 3, 3}, random_floats(108));
+  f.op("conv", "\"x\"", "a", R"("pads": [1, 1, 1, 1], "activation": {"kind": "sigmoid"})", constants("w"))
+      .op("global_max_pool", "\"a\"", "most");
+  std::vector<std::string> in_lanes, names;
+  for (const std::string op : {"add", "sub", "mul", "div"})
+    for (const std::string numbers : {"most", "g"})
+      for (const bool first : {false, true}) {
+        const std::string y = op + numbers + (first ? "1" : "0"), n = '"' + numbers + '"';
+        f.op(op, first ? n + ", \"a\"" : "\"a\", " + n, y, first ? kRelu : "").output(y);
+        names.push_back(y);
+        if (op != "div" || !first) in_lanes.push_back(y);
+      }
+  const Shape given{1, 4, 1, 1};
+  check_network("channel values", f, {input, given});
+  const auto bytes = f.bytes();
+  const auto model = Model::open_copy({bytes.data(), bytes.size()}).value();
+  const auto context = Context::create(model, {1, "", false, false}).value();
+  const auto x = random_floats(count(input)), g = random_floats(4);
+  const auto rows = context->profile({input, given}, {x.data(), g.data()}, 1).value();
+  for (const std::string& name : names) {
+    const bool found = std::any_of(rows.begin(), rows.end(), [&](const ProfileRow& row) {
+      return row.operation == name && row.kernel == "lane_affine";
+    });
+    CHECK(found == (std::find(in_lanes.begin(), in_lanes.end(), name) != in_lanes.end()));
+  }
+}
+
 // Attention over tokens, and what else runs over plain arrays.
 void token_network() {
   FwFile f;
@@ -370,6 +401,8 @@ int main() {
   shuffling_network({1, 4, 21, 19});
   shuffling_network({3, 4, 9, 14});
   channel_constants();
+  channel_values({1, 3, 6, 6});
+  channel_values({3, 3, 7, 9});
   token_network();
   leaving_and_entering();
   outputs_that_nothing_writes();
