@@ -101,7 +101,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, self.in_channels, self.image_size)
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), patches), 1) + self.pos_embed
+        tokens = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), patches), 1) + self.pos_embed
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
