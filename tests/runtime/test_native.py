@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight import _native, runtime
-from featherweight.errors import ArtifactError, InputError, SettingError
+from featherweight.artifact.errors import ManifestError
+from featherweight.errors import ArtifactError, GraphError, InputError, SettingError
 from featherweight.runtime import fwfile, reference, tuning
 from featherweight.runtime.activation import KINDS, Activation
 from featherweight.runtime.graph import Constant, Graph, Input, Operation
+from featherweight.runtime.native import NativeEngine
 from featherweight.runtime.operations import schemas
 from featherweight.runtime.session import of_graph
 
@@ -313,3 +315,40 @@ def test_broken_bytes_are_refused_or_run(tmp_path: Path) -> None:
         except (ArtifactError, InputError, SettingError):
             refused += 1
     assert 0 < refused < 200  # a bit of a name or a size is seen, one of a value is not
+
+
+MOST = 2**20
+LIMITED: list[tuple[Graph, int]] = [
+    *(
+        (single("conv", P, constants=WEIGHT, **{name: [MOST, 1]})[0], MOST)
+        for name in ("strides", "dilations")
+    ),
+    (single("conv", P, constants=WEIGHT, pads=[0, MOST, 0, 0])[0], MOST),
+    (single("conv", P, constants=WEIGHT, groups=MOST)[0], MOST),
+    (single("conv", P, constants=WEIGHT, blocks=[0, MOST])[0], MOST),
+    (single("conv_transpose", P, constants=WEIGHT, output_pads=[0, MOST])[0], MOST),
+    (single("max_pool", P, kernel=[1, MOST])[0], MOST),
+    (single("channel_shuffle", P, groups=MOST)[0], MOST),
+    (single("depth_to_space", P, block=4096)[0], 4096),
+    (single("resize", P, scales=[65535.0, 1.0], mode="nearest")[0], 65535),
+]
+
+
+@pytest.mark.parametrize(("graph", "most"), LIMITED, ids=lambda value: getattr(value, "op", None))
+def test_both_readers_have_the_same_limits(graph: Graph, most: int) -> None:
+    data = fwfile.to_bytes(graph)
+    assert runtime.Session(NativeEngine.opened(data, 1, None))
+    beyond = data.replace(f"{most}".encode(), f"{most + 1}".encode())
+    assert beyond != data
+    with pytest.raises(ManifestError, match="attribute"):
+        NativeEngine.opened(beyond, 1, None)
+    (operation,) = graph.operations
+    further = {name: _raised(value, most) for name, value in operation.attributes.items()}
+    with pytest.raises(GraphError, match="expected"):
+        Operation(operation.op, "it", operation.inputs, operation.outputs, further, operation.constants)
+
+
+def _raised(value: Any, most: int) -> Any:
+    if isinstance(value, tuple):
+        return [_raised(each, most) for each in value]
+    return most + 1 if value == most and not isinstance(value, bool) else value

@@ -11,6 +11,7 @@ from featherweight.errors import GraphError
 from featherweight.runtime.activation import Activation
 
 _MOST = 2**31 - 1
+MOST_OF_WINDOWS = 2**20  # strides, pads and the like: native/plan/operation_table.cc
 
 
 class Check(Protocol):
@@ -23,30 +24,34 @@ class Check(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number of at least ``least``."""
+    """A whole number from ``least`` to ``most``."""
 
     least: int = 0
+    most: int = _MOST
 
     def __call__(self, value: Any, where: str) -> int:
         """Return the number."""
-        if type(value) is not int or not self.least <= value <= _MOST:
-            raise GraphError(f"{where}: expected a whole number in [{self.least}, {_MOST}], got {value!r}.")
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise GraphError(
+                f"{where}: expected a whole number in [{self.least}, {self.most}], got {value!r}."
+            )
         return value
 
 
 @dataclass(frozen=True)
 class Wholes:
-    """Whole numbers of at least ``least``; ``count`` of them, if that is given."""
+    """Whole numbers from ``least`` to ``most``; ``count`` of them, if that is given."""
 
     count: int | None = None
     least: int = 0
+    most: int = _MOST
 
     def __call__(self, value: Any, where: str) -> tuple[int, ...]:
         """Return the numbers as a tuple."""
         if not isinstance(value, list | tuple) or self.count not in (None, len(value)):
             many = "whole numbers" if self.count is None else f"{self.count} whole numbers"
             raise GraphError(f"{where}: expected a list of {many}, got {value!r}.")
-        return tuple(Whole(self.least)(item, where) for item in value)
+        return tuple(Whole(self.least, self.most)(item, where) for item in value)
 
 
 def steps(value: Any, where: str) -> tuple[int, ...]:
@@ -59,16 +64,19 @@ def steps(value: Any, where: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Numbers:
-    """``count`` finite numbers above 0."""
+    """``count`` numbers above 0 and below ``bound``."""
 
     count: int
+    bound: float
 
     def __call__(self, value: Any, where: str) -> tuple[float, ...]:
         """Return the numbers as a tuple."""
         if not isinstance(value, list | tuple) or len(value) != self.count:
             raise GraphError(f"{where}: expected a list of {self.count} numbers, got {value!r}.")
-        if not all(_is_finite(item) and item > 0 for item in value):
-            raise GraphError(f"{where}: expected finite numbers above 0, got {list(value)}.")
+        if not all(_is_finite(item) and 0 < item < self.bound for item in value):
+            raise GraphError(
+                f"{where}: expected numbers above 0 and below {self.bound:g}, got {list(value)}."
+            )
         return tuple(map(float, value))
 
 

@@ -5,20 +5,35 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from featherweight.errors import GraphError, UnsupportedError
 from featherweight.runtime import fwfile, session, tuning
 from featherweight.runtime.arrays import by_name, checked
 from featherweight.runtime.fusion import fuse
-from featherweight.runtime.graph import Graph, infer_dtypes, infer_shapes
+from featherweight.runtime.graph import MOST_OPERATIONS, Graph, infer_dtypes, infer_shapes
 from featherweight.runtime.session import Session
 
 
 def graph_of(source: Any) -> Graph:
-    """Return an ONNX network (path, bytes or onnx.ModelProto) lowered and fused; no kernels are chosen."""
+    """Return an ONNX network (path, bytes or onnx.ModelProto) lowered and fused; no kernels are chosen.
+
+    Raises:
+        OnnxError: the network cannot be read.
+        UnsupportedError: the runtime lacks some of its operators, or it goes beyond the runtime's limits.
+    """
     from featherweight.runtime.lowering import lower
 
-    graph = fuse(lower(source))
-    infer_shapes(graph)
-    infer_dtypes(graph)
+    lowered = lower(source)
+    try:
+        graph = fuse(lowered)
+        infer_shapes(graph)
+        infer_dtypes(graph)
+    except GraphError as error:
+        raise UnsupportedError(f"The runtime cannot run this network: {error}") from error
+    if len(graph.operations) > MOST_OPERATIONS:
+        raise UnsupportedError(
+            f"The runtime cannot run this network: {len(graph.operations)} operations; "
+            f"the most is {MOST_OPERATIONS}."
+        )
     return fwfile.with_storage(graph)
 
 

@@ -18,10 +18,17 @@ from featherweight.runtime import attributes as kinds
 from featherweight.runtime.dims import Dim, Shape
 from featherweight.runtime.operations import schemas
 from featherweight.runtime.operations.pointwise import DTYPES
-from featherweight.runtime.operations.schema import Call, shape_of
+from featherweight.runtime.operations.schema import (
+    MOST_DIMENSIONS,
+    MOST_ELEMENTS,
+    Call,
+    shape_of,
+    within_limits,
+)
 
 Storage = Literal["sparse", "dense"]
 VERSION = 1
+MOST_OPERATIONS = 20_000  # native/plan/graph.h
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Input:
         if any(size is not None and (type(size) is not int or size < 1) for size in self.shape):
             raise GraphError(
                 f"input {self.name!r}: sizes must be whole numbers above 0 or None, got {self.shape}."
+            )
+        if len(self.shape) > MOST_DIMENSIONS or not within_limits(self.shape):
+            raise GraphError(
+                f"input {self.name!r}: at most {MOST_DIMENSIONS} dimensions and {MOST_ELEMENTS} elements, "
+                f"got {self.shape}."
             )
 
     @property
@@ -167,16 +179,29 @@ def infer_shapes(graph: Graph) -> dict[str, Shape]:
 
 
 def infer_dtypes(graph: Graph) -> dict[str, str]:
-    """Return the dtype of every value; raises GraphError where anything but float32 is computed with."""
+    """Return the dtype of every value.
+
+    Raises:
+        GraphError: an operation takes what is not float32, or gives it and is no output of the graph.
+    """
     dtypes = {value.name: value.dtype for value in graph.inputs}
+    outputs = set(graph.outputs)
     for operation in graph.operations:
-        if operation.op == "cast":
-            dtypes[operation.output] = operation.attributes["dtype"]
-            continue
-        wrong = [name for name in operation.inputs if dtypes[name] != "float32"]
-        if wrong:
+        dtypes[operation.output] = _dtype_of(operation, dtypes)
+        if dtypes[operation.output] != "float32" and operation.output not in outputs:
             raise GraphError(
-                f"{operation.where}: computes with float32; {wrong[0]!r} is {dtypes[wrong[0]]}. Cast it."
+                f"{operation.where}: gives {dtypes[operation.output]}, which must be an output of the graph: "
+                "the runtime computes with float32."
             )
-        dtypes[operation.output] = "int64" if operation.op == "arg_max" else "float32"
     return dtypes
+
+
+def _dtype_of(operation: Operation, dtypes: Mapping[str, str]) -> str:
+    if operation.op == "cast":
+        return operation.attributes["dtype"]
+    wrong = [name for name in operation.inputs if dtypes[name] != "float32"]
+    if wrong:
+        raise GraphError(
+            f"{operation.where}: computes with float32; {wrong[0]!r} is {dtypes[wrong[0]]}. Cast it."
+        )
+    return "int64" if operation.op == "arg_max" else "float32"

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from featherweight.artifact import strictjson
 from featherweight.errors import ArtifactError, GraphError
 from featherweight.runtime.activation import Activation
-from featherweight.runtime.graph import VERSION, Constant, Graph, Input, Operation
+from featherweight.runtime.graph import MOST_OPERATIONS, VERSION, Constant, Graph, Input, Operation
 
-MAX_OPERATIONS = 1_000_000
 _OPERATION_KEYS = {"op", "name", "inputs", "outputs", "attributes", "constants"}
 
 
@@ -80,8 +79,8 @@ def from_json(table: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[np.floa
     for name, (_, storage) in constant_shapes(table, where).items():
         constants[name] = Constant(arrays[name], "sparse" if storage == "sparse" else "dense")
     rows = _list(table["operations"], f"{where}: operations")
-    if len(rows) > MAX_OPERATIONS:
-        raise GraphError(f"{where}: {len(rows)} operations; the most is {MAX_OPERATIONS}.")
+    if len(rows) > MOST_OPERATIONS:
+        raise GraphError(f"{where}: {len(rows)} operations; the most is {MOST_OPERATIONS}.")
     return Graph(
         tuple(_input(row, f"{where}: input {n}") for n, row in enumerate(_list(table["inputs"], where))),
         _texts(table["outputs"], f"{where}: outputs"),

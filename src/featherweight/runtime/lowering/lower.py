@@ -14,6 +14,7 @@ from featherweight.runtime.lowering.fold import fold
 from featherweight.runtime.lowering.known import evaluate, is_arithmetic
 from featherweight.runtime.lowering.node import Node, handlers, node_of
 from featherweight.runtime.lowering.source import Source, load
+from featherweight.runtime.operations.pointwise import DTYPES
 
 _DOMAINS = ("", "ai.onnx")
 _MOST_SHOWN = 40
@@ -108,7 +109,8 @@ def _inputs(graph: Any) -> Iterator[Input]:
         try:
             yield Input(value.name, tuple(_sizes(kind.shape.dim)), dtype)
         except GraphError as error:
-            raise UnsupportedError(f"{error} Export the network with float32 inputs.") from error
+            advice = "" if dtype in DTYPES else " Export the network with float32 inputs."
+            raise UnsupportedError(f"{error}{advice}") from error
 
 
 def _sizes(dims: Iterable[Any]) -> Iterator[int | None]:

@@ -6,15 +6,15 @@ conv: out = (in + pads - d) // stride + 1;  conv_transpose: out = (in - 1) strid
 from __future__ import annotations
 
 from featherweight.errors import GraphError
-from featherweight.runtime.attributes import Attribute, Whole, Wholes
+from featherweight.runtime.attributes import MOST_OF_WINDOWS, Attribute, Whole, Wholes
 from featherweight.runtime.dims import Shape, Size, broadcast
-from featherweight.runtime.operations.schema import ACTIVATION, KERNEL, Call, define
+from featherweight.runtime.operations.schema import ACTIVATION, KERNEL, PADS, STEPS, Call, define
 
 _WINDOW = {
-    "strides": Attribute(Wholes(2, 1), (1, 1)),
-    "pads": Attribute(Wholes(4), (0, 0, 0, 0)),
-    "dilations": Attribute(Wholes(2, 1), (1, 1)),
-    "groups": Attribute(Whole(1), 1),
+    "strides": Attribute(STEPS, (1, 1)),
+    "pads": Attribute(PADS, (0, 0, 0, 0)),
+    "dilations": Attribute(STEPS, (1, 1)),
+    "groups": Attribute(Whole(1, MOST_OF_WINDOWS), 1),
 }
 _WEIGHTS = {"weight": True, "bias": False}
 
@@ -47,7 +47,7 @@ def conv(call: Call) -> Shape:
 @define(
     "conv_transpose",
     constants=_WEIGHTS,
-    attributes=_WINDOW | {"output_pads": Attribute(Wholes(2), (0, 0))} | ACTIVATION,
+    attributes=_WINDOW | {"output_pads": Attribute(Wholes(2, 0, MOST_OF_WINDOWS), (0, 0))} | ACTIVATION,
 )
 def conv_transpose(call: Call) -> Shape:
     """(N, C, H, W) and weight (C, M / groups, kernel height, kernel width) give (N, M, ...)."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from featherweight.runtime.attributes import Attribute, Wholes, flag
+from featherweight.runtime.attributes import Attribute, flag
 from featherweight.runtime.dims import Shape, Size, ceil_div
 from featherweight.runtime.operations.convolution import window_sizes
-from featherweight.runtime.operations.schema import Call, define
+from featherweight.runtime.operations.schema import PADS, STEPS, Call, define
 
 _POOL = {
-    "kernel": Attribute(Wholes(2, 1)),
-    "strides": Attribute(Wholes(2, 1), (1, 1)),
-    "pads": Attribute(Wholes(4), (0, 0, 0, 0)),
+    "kernel": Attribute(STEPS),
+    "strides": Attribute(STEPS, (1, 1)),
+    "pads": Attribute(PADS, (0, 0, 0, 0)),
     "ceil": Attribute(flag, False),
 }
 
 
-@define("max_pool", attributes=_POOL | {"dilations": Attribute(Wholes(2, 1), (1, 1))})
+@define("max_pool", attributes=_POOL | {"dilations": Attribute(STEPS, (1, 1))})
 @define("average_pool", attributes=_POOL | {"count_pads": Attribute(flag, False)})
 def pool(call: Call) -> Shape:
     """(N, C, H, W) gives (N, C, ...)."""

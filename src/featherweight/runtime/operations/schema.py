@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -58,14 +59,21 @@ class Schema:
 
 schemas: Registry[Schema] = Registry("operation")
 
+STEPS = kinds.Wholes(2, 1, kinds.MOST_OF_WINDOWS)
+PADS = kinds.Wholes(4, 0, kinds.MOST_OF_WINDOWS)
 ACTIVATION = {"activation": Attribute(kinds.activation, OPTIONAL)}
 KERNEL = {
     "kernel": Attribute(kinds.Choice(("sparse", "dense")), OPTIONAL),
-    "blocks": Attribute(kinds.Wholes(2), OPTIONAL),  # positions, channels: native/kernels/operations.h
+    "blocks": Attribute(
+        kinds.Wholes(2, 0, kinds.MOST_OF_WINDOWS), OPTIONAL
+    ),  # positions, channels: native/kernels/operations.h
 }
 
 
-MOST_DIMENSIONS = 8  # of any value: native/plan/types.h
+# Of any value: native/plan/types.h.
+MOST_DIMENSIONS = 8
+MOST_SIZE = 2**31 - 1  # along one axis
+MOST_ELEMENTS = 2**34
 
 
 def shape_of(op: str, call: Call) -> Shape:
@@ -73,7 +81,15 @@ def shape_of(op: str, call: Call) -> Shape:
     shape = schemas[op].shape(call)
     if len(shape) > MOST_DIMENSIONS:
         raise call.refuse(f"at most {MOST_DIMENSIONS} dimensions")
+    if not within_limits(shape):
+        raise call.refuse(f"an output of at most {MOST_ELEMENTS} elements, not {list(shape)}")
     return shape
+
+
+def within_limits(shape: Sequence[Any]) -> bool:
+    """Whether an array may be so large; sizes that are not known count as 1."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    return max(sizes, default=0) <= MOST_SIZE and math.prod(size or 1 for size in sizes) <= MOST_ELEMENTS
 
 
 def define(name: str, **parts: Any) -> Callable[[ShapeOf], ShapeOf]:

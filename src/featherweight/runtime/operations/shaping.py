@@ -7,10 +7,19 @@ from typing import Any
 
 from featherweight.errors import GraphError
 from featherweight.runtime import attributes as kinds
-from featherweight.runtime.attributes import OPTIONAL, Attribute, Choice, Numbers, Whole, Wholes
+from featherweight.runtime.attributes import (
+    MOST_OF_WINDOWS,
+    OPTIONAL,
+    Attribute,
+    Choice,
+    Numbers,
+    Whole,
+    Wholes,
+)
 from featherweight.runtime.dims import Dim, Shape, Size, product
 from featherweight.runtime.operations.schema import Call, define
 
+MOST_SCALE, MOST_BLOCK = 65536, 4096  # native/plan/operation_table.cc
 LEAST = -(2**31) + 1  # of a slice's bounds; more than any size stands for "to the end"
 
 
@@ -88,7 +97,7 @@ def pad(call: Call) -> Shape:
 @define(
     "resize",
     attributes={
-        "scales": Attribute(Numbers(2), OPTIONAL),
+        "scales": Attribute(Numbers(2, MOST_SCALE), OPTIONAL),
         "sizes": Attribute(Wholes(2, 1), OPTIONAL),
         "mode": Attribute(Choice(("nearest", "linear"))),
         "coordinates": Attribute(
@@ -149,7 +158,7 @@ def transpose(call: Call) -> Shape:
 
 @define(
     "depth_to_space",
-    attributes={"block": Attribute(Whole(1)), "mode": Attribute(Choice(("DCR", "CRD")), "DCR")},
+    attributes={"block": Attribute(Whole(1, MOST_BLOCK)), "mode": Attribute(Choice(("DCR", "CRD")), "DCR")},
 )
 def depth_to_space(call: Call) -> Shape:
     """(N, C, H, W) gives (N, C / block^2, H block, W block)."""
@@ -160,7 +169,7 @@ def depth_to_space(call: Call) -> Shape:
     return (n, c // block**2, h * block, w * block)
 
 
-@define("channel_shuffle", attributes={"groups": Attribute(Whole(1))})
+@define("channel_shuffle", attributes={"groups": Attribute(Whole(1, MOST_OF_WINDOWS))})
 def channel_shuffle(call: Call) -> Shape:
     """(N, C, ...), with channels that the groups divide."""
     shape, groups = call.rank(2, least=True), call.attributes["groups"]
