@@ -17,6 +17,7 @@ from featherweight.distillation.mixture import LossLike
 from featherweight.distillation.outputs import moved
 from featherweight.distillation.pairing import Features
 from featherweight.distillation.ramps import Cosine, Linear, Ramp
+from featherweight.distillation.settings import DistillationSettings
 from featherweight.distillation.students import student_from
 from featherweight.distillation.zeros import HeldZeros, zeros_of
 from featherweight.errors import SettingError, TrainingError
@@ -46,6 +47,7 @@ class Distill:
         Linear: from one value to another in a straight line.
         Cosine: from one value to another, slowly at both.
         TeacherCache: outputs of a teacher on disk; ``open(folder)``.
+        DistillationSettings: loss, alpha, temperature and features, for calls that prune with a teacher.
         student_from: a student that is some blocks of its teacher, or a narrower copy.
     """
 
@@ -58,6 +60,7 @@ class Distill:
     Linear = Linear
     Cosine = Cosine
     TeacherCache = TeacherCache
+    DistillationSettings = DistillationSettings
     student_from = staticmethod(student_from)
 
     def __call__(
