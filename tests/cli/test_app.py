@@ -98,6 +98,8 @@ def test_help_shows_the_choices(invoke):
     axes = ("sparsity/criteria", "sparsity/allocation", "sparsity/schedules", "structured/importance")
     for axis in (*axes, "structured/depth/importance", "distillation/losses"):
         assert f": {choices(axis)}" in said
+    said = " ".join(invoke("distill", "--help").stdout.replace("│", " ").split())
+    assert f": {choices('distillation/losses')}" in said
     said = " ".join(invoke("inspect", "--help").stdout.replace("│", " ").split())
     assert f": {choices('structured/importance')}" in said
 
@@ -134,7 +136,10 @@ def test_what_is_missing_says_what_to_install(refused, monkeypatch):
     assert "pip install 'featherweight[torch]'" in refused("inspect", "a.safetensors")
 
 
-@pytest.mark.parametrize("command", [["inspect", "a:b"], ["prune", "a:b"], ["demo"]])
+DISTILL = ["distill", "--teacher", "a:b", "--student", "a:b", "--data", "a:b"]
+
+
+@pytest.mark.parametrize("command", [["inspect", "a:b"], ["prune", "a:b"], ["demo"], DISTILL])
 def test_a_json_file_that_cannot_be_written_is_refused_first(refused, command):
     assert "--json 'nowhere/a.json': its folder does not exist" in refused(
         *command, "--json", "nowhere/a.json"

@@ -38,7 +38,7 @@ def example_of(
     if not is_factory(spec):
         return made_inputs([Input(_zoo_shape(spec, model))])
     if batches is not None:
-        return _first_of(next(iter(batches.train)))
+        return first_of(next(iter(batches.train)))
     raise SettingError(
         f"{purpose}, give the sizes of an input, such as --input-shape 1,3,224,224, or of token ids, such "
         f"as --input-shape 1,128:int64."
@@ -86,7 +86,8 @@ def _hint(failed: nn.Module, inputs: Sequence[Input], error: Exception) -> str:
     return " Token ids are whole numbers: --input-shape 1,128:int64."
 
 
-def _first_of(batch: Any) -> Example:
+def first_of(batch: Any) -> Example:
+    """Return the inputs of the first example of a batch, as a batch of one."""
     if isinstance(batch, Mapping):
         return tree_map(_first, {name: value for name, value in batch.items() if name != "labels"})  # pyright: ignore
     return tree_map(_first, batch[0] if isinstance(batch[0], Tensor | Mapping) else tuple(batch[0]))

@@ -5,6 +5,16 @@ brings, and import them when they are first called.
 """
 
 from featherweight.report.comparison import demo_table
+from featherweight.report.distill_pages import distill_page, grid_page
+from featherweight.report.distilling import (
+    ClassAgreement,
+    DistillRecord,
+    GridCell,
+    GridRecord,
+    Taught,
+    Training,
+    distill_table,
+)
 from featherweight.report.html import demo_page, write_html, write_page
 from featherweight.report.narrowing import StructuredRecord, structured_tables
 from featherweight.report.pieces import (
@@ -23,10 +33,14 @@ from featherweight.report.structured_pages import SensitivityRecord, sensitivity
 from featherweight.report.tensors import InspectRow, tensor_table
 
 __all__ = [
+    "ClassAgreement",
     "CodingBytes",
     "Curve",
     "CutStep",
     "DemoRecord",
+    "DistillRecord",
+    "GridCell",
+    "GridRecord",
     "Histogram",
     "InspectRow",
     "LayerSparsity",
@@ -34,10 +48,15 @@ __all__ = [
     "PruneRecord",
     "SensitivityRecord",
     "StructuredRecord",
+    "Taught",
+    "Training",
     "Width",
     "WidthCurve",
     "demo_page",
     "demo_table",
+    "distill_page",
+    "distill_table",
+    "grid_page",
     "prune_table",
     "sensitivity_page",
     "structured_page",
