@@ -204,6 +204,21 @@ def evaluating(model: nn.Module) -> Generator[None]:
             module.training = mode
 
 
+@contextmanager
+def unfused() -> Generator[None]:
+    """Run attention layers operator by operator.
+
+    The fused fast path of inference hides their products, and packs padded sequences into nested tensors,
+    which have no shape.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 class _Reader:
     def __init__(self, program: ExportedProgram) -> None:
         self.program = program

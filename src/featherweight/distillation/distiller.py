@@ -198,7 +198,8 @@ class Distiller(nn.Module):
         network = self._watch.network
         first = next(network.parameters(), None)
         inputs = inputs if first is None else moved(inputs, first.device)
-        with torch.no_grad(), evaluated(network), explained("The student", inputs=inputs):
+        explaining = explained("The student", inputs=inputs)
+        with torch.no_grad(), evaluated(network), self._watch.readable(), explaining:
             return call(network, without_labels(inputs) if is_without_labels(network) else inputs)
 
     # Use

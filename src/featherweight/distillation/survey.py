@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from featherweight.core.trace import unfused
 from featherweight.distillation.outputs import first_tensor
 
 Shape = tuple[int, ...]
@@ -75,7 +76,8 @@ def survey(network: nn.Module, which: str, run: Callable[[], Any]) -> Survey:
 
     handles = [watch(path, module) for path, module in network.named_modules()]
     try:
-        run()
+        with unfused():
+            run()
     finally:
         for handle in handles:
             handle.remove()

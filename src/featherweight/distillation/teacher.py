@@ -84,7 +84,7 @@ class Teacher:
         inputs = moved(self.inputs_of(inputs), where)
         network = self.plain if plain else self._network
         with torch.no_grad(), evaluated(self.plain), autocast(self.precision, where):
-            with explained(self.name, inputs=inputs):
+            with self.watched.readable(), explained(self.name, inputs=inputs):
                 outputs = call(network, laid_out(inputs) if self._is_laid_out else inputs)
             reading = self.watched.read(outputs)
         return reading if where == home else reading.to(home)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.trace import unfused
 from featherweight.distillation.attention_taps import Attention
 from featherweight.distillation.losses import Heads, View
 from featherweight.distillation.outputs import find_logits, moved
@@ -109,6 +111,10 @@ class Watch:
             {tap: values[tap] for tap in self.features},
             {layer: layer.read(self.network, values) for layer in self.attention},
         )
+
+    def readable(self) -> AbstractContextManager[None]:
+        """Return the context of a pass in eval mode that leaves tensors with a shape (see ``unfused``)."""
+        return unfused() if self.features or self.attention else nullcontext()
 
     def close(self) -> None:
         """Take the hooks off."""

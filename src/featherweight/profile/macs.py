@@ -14,11 +14,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from featherweight.core.trace import unfused
 from featherweight.profile.formulas import FORMULAS, WITHOUT_MACS
 
 
@@ -36,7 +36,7 @@ def count_macs(model: nn.Module, forward: Callable[[], Any]) -> tuple[dict[str, 
     """
     inside: list[str] = [""]
     counter = _Counter(inside)
-    with following(model, inside), _unfused(), counter:
+    with following(model, inside), unfused(), counter:
         forward()
     return dict(counter.macs), tuple(sorted(counter.unknown))
 
@@ -99,14 +99,3 @@ def _leaving(inside: list[str]) -> Callable[..., None]:
         inside.pop()
 
     return hook
-
-
-@contextmanager
-def _unfused() -> Generator[None]:
-    """Run attention layers operator by operator: the fused fast path of inference hides their products."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
