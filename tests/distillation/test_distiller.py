@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from featherweight import zoo
 from featherweight.distillation.distiller import Distiller
 from featherweight.distillation.losses import DistillationLoss
+from featherweight.distillation.losses.hints import Hints
 from featherweight.distillation.losses.kd import SoftTargets
 from featherweight.distillation.pairing import Pair
 from featherweight.distillation.ramps import Cosine
@@ -478,10 +479,21 @@ def test_the_fingerprint_tells_settings_and_teachers_apart():
         {"precision": "bf16"},
         {"hard_loss": F.cross_entropy}, {"loss": Near(power=1)},
     ]  # fmt: skip
+    same = [("body.0", "body.0"), ("head", "head")]
+    settings += [{"loss": Hints([number]), "features": same} for number in range(2)]
     words = [distiller(**each).fingerprint() for each in settings]
     assert len(set(words)) == len(words)
     assert distiller().fingerprint() == words[0]
     assert not any(" at 0x" in each for each in words)
+
+
+def test_the_fingerprint_is_that_of_any_batch():
+    """The first batch of texts has another length where its order is drawn anew, and the run is the same."""
+    settings = {"loss": "kd + hints", "features": [("head", "head")]}
+    assert (
+        distiller(example=batch(5), **settings).fingerprint()
+        == distiller(example=batch(3), **settings).fingerprint()
+    )
 
 
 # Cache

@@ -346,16 +346,20 @@ class Distiller(nn.Module):
         return self._compared
 
     def fingerprint(self) -> str:
-        """Return the settings in words, the same in every process: a checkpoint of other ones is refused."""
+        """Return the settings in words, the same in every process: a checkpoint of other ones is refused.
+
+        Shapes are not among them: those of the example depend on which batch it is.
+        """
         terms = [lead.term for lead in self._leads if not lead.teacher]
         losses = " + ".join(f"{term.weight:g}*{term.name}{settings_of(term.loss)}" for term in terms)
+        pairs = [f"{p.loss} {p.teacher_number} {p.teacher} - {p.student}" for p in self.pairs]
         given = getattr(self._hard_loss, "__qualname__", type(self._hard_loss).__name__)
         return re.sub(
             r" at 0x[0-9a-fA-F]+",
             "",
             f"{losses}; alpha {self.alpha!r}; temperature {self.temperature!r}; hard loss {given}; "
             f"teachers {[t.fingerprint for t in self._teachers]} weighted {list(self.teacher_weights)} in "
-            f"{[t.precision for t in self._teachers]}; {self.pairs}",
+            f"{[t.precision for t in self._teachers]}; {pairs}",
         )
 
     def close(self) -> None:

@@ -71,6 +71,6 @@ def settings_of(loss: DistillationLoss) -> str:
         for name, value in sorted(vars(loss).items())
         if not name.startswith("_")
         and name != "training"
-        and isinstance(value, bool | int | float | str | None)
+        and isinstance(value, bool | int | float | str | tuple | None)
     }
     return f"({', '.join(f'{name}={value}' for name, value in plain.items())})"
