@@ -540,8 +540,8 @@ def test_a_manifest_of_another_version_or_form_is_refused(tmp_path, monkeypatch)
     filled(tmp_path / "c")
     manifest = Manifest.read(tmp_path / "c")
     with monkeypatch.context() as patch:
-        patch.setattr("featherweight.distillation.cache.manifest.VERSION", 2)
-        with pytest.raises(DataError, match="format version 1; this release reads 2"):
+        patch.setattr("featherweight.distillation.cache.manifest.VERSION", 3)
+        with pytest.raises(DataError, match="format version 2; this release reads 3"):
             TeacherCache.open(tmp_path / "c")
     replace(manifest, layout=replace(manifest.layout, shapes="none")).write(tmp_path / "c")
     with pytest.raises(DataError, match="damaged"):

@@ -174,7 +174,7 @@ def test_augmented_data_are_refused_before_training_and_nothing_is_left(tmp_path
 def test_an_example_that_was_not_cached_stops_the_training(tmp_path):
     teacher, student = net(4, 1), net(3, 9)
     batch = next(iter(images()))
-    with fw.distill.Distiller(teacher, student, batch) as distiller:
+    with fw.distill.Distiller(teacher, student, batch, precision="fp32") as distiller:
         cache = distiller.fill_cache(images(24), tmp_path / "c", progress=False)
     with pytest.raises(DataError, match="not among the 24"):
         fw.distill(teacher, student, images(40), settings=FAST, progress=False, cache=cache)
@@ -226,3 +226,17 @@ def test_mappings_are_found_without_their_labels(tmp_path):
     torch.testing.assert_close(cached(unlabelled), plain(unlabelled), rtol=1e-3, atol=1e-4)
     with pytest.raises(DataError, match="each of 5 tokens, and this batch has sequences of 7"):
         cached(texts(6, 7))
+
+
+@pytest.mark.parametrize(("has", "asks", "fits"), [("bf16", "fp32", False), ("fp32", "bf16", True)])
+def test_a_cache_of_a_teacher_that_was_rounded_is_refused_where_it_is_not_to_be(tmp_path, has, asks, fits):
+    loader = images()
+    batch = next(iter(loader))
+    with fw.distill.Distiller(net(4, 1), net(4, 9), batch, precision=has) as distiller:
+        distiller.fill_cache(loader, tmp_path / "c", progress=False)
+    settings = {"precision": asks, "cache": tmp_path / "c"}
+    if fits:
+        fw.distill.Distiller(net(4, 1), net(4, 9), batch, **settings).close()
+        return
+    with pytest.raises(DataError, match=r"ran in bf16, and it runs in fp32 here.*delete it"):
+        fw.distill.Distiller(net(4, 1), net(4, 9), batch, **settings)

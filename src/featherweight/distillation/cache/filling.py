@@ -141,7 +141,8 @@ def _begun(folder: Path, wanted: Manifest, keys: list[int], overwrite: bool) -> 
             return None
         raise DataError(
             f"An interrupted run has left a cache for {str(folder)!r} that is not to be gone on with: "
-            f"{error}. Pass overwrite=True to begin anew, or give another folder."
+            f"{str(error).rstrip('.')}. To begin anew delete {str(place)!r}, or pass fill_cache "
+            f"overwrite=True; or give another folder."
         ) from error
     return replace(begun, complete=False)
 

@@ -22,7 +22,9 @@ def identity_of(teachers: Sequence[Teacher], leads: Sequence[Lead]) -> Identity:
         for number, teacher in enumerate(teachers)
         for name in (*["logits"] * _reads_logits(leads, number), *teacher.watched.names)
     )
-    return Identity(" ".join(teacher.fingerprint for teacher in teachers), taps)
+    fingerprints = " ".join(teacher.fingerprint for teacher in teachers)
+    rounded = any(teacher.precision == "bf16" for teacher in teachers)
+    return Identity(fingerprints, taps, "bf16" if rounded else "fp32")
 
 
 def stored(readings: Sequence[Reading], leads: Sequence[Lead]) -> list[View]:

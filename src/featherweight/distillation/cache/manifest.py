@@ -14,7 +14,7 @@ from featherweight.errors import DataError
 
 FILE = "manifest.json"
 KEYS = "keys"
-VERSION = 1
+VERSION = 2
 WIDTHS = {"fp16": 2, "fp32": 4}  # bytes a number
 
 
@@ -25,10 +25,12 @@ class Identity:
     Attributes:
         teacher: its fingerprint; of several teachers, all of theirs.
         taps: what is tapped of it, in words and in order.
+        precision: in which it runs: "fp32" or "bf16", whose outputs have three digits.
     """
 
     teacher: str
     taps: tuple[str, ...] = ()
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class Manifest:
         return start == Manifest(other.identity, other.layout, other.dtype, other.source, other.tokens)
 
     def check_identity(self, identity: Identity, folder: Path) -> None:
-        """Raise DataError unless the cache is of ``identity``."""
+        """Raise DataError unless the cache is of ``identity``, or of the same in a higher precision."""
         if self.identity.teacher != identity.teacher:
             what = "of another teacher: its class or its weights are not those of the teacher given"
         elif self.identity.taps != identity.taps:
             what = f"of other outputs: it has {self.identity.taps}, and the losses read {identity.taps}"
+        elif (self.identity.precision, identity.precision) == ("bf16", "fp32"):
+            what = 'of a teacher that ran in bf16, and it runs in fp32 here (precision="bf16" takes it)'
         else:
             return
         raise refusal(folder, what)
@@ -106,7 +110,7 @@ class Manifest:
         try:
             layout = body["layout"]
             return cls(
-                identity=Identity(body["identity"]["teacher"], tuple(body["identity"]["taps"])),
+                identity=Identity(**body["identity"] | {"taps": tuple(body["identity"]["taps"])}),
                 layout=Layout(
                     tuple(layout["names"]),
                     tuple(tuple(int(size) for size in shape) for shape in layout["shapes"]),
@@ -133,7 +137,8 @@ class Manifest:
 def refusal(folder: Path, what: str) -> DataError:
     """Return the error that says what is wrong with the cache in ``folder``, and what to do."""
     return DataError(
-        f"The cache in {str(folder)!r} is {what}. Give another folder, or overwrite=True to fill it anew."
+        f"The cache in {str(folder)!r} is {what.rstrip('.')}. Give another folder; or fill it anew: delete "
+        f"it, or pass fill_cache overwrite=True."
     )
 
 

@@ -103,9 +103,10 @@ class TeacherCache:
                 f"{len(missing)} of the {len(keys)} examples of this batch (the first is number "
                 f"{missing[0]}) are not among the {len(self):,} that the cache in {str(self.folder)!r} was "
                 f"made of. It finds an example by the exact values of its inputs, so that data augmented "
-                f"afresh at each epoch cannot be cached. Train on the data as they were cached, fill the "
-                f"cache again with overwrite=True if they have changed, cache a number of augmented copies "
-                f"(epochs=, of a data set that has set_epoch), or train without cache=."
+                f"afresh at each epoch cannot be cached. Train on the data as they were cached; fill the "
+                f"cache anew if they have changed (delete it, or pass fill_cache overwrite=True); cache a "
+                f"number of augmented copies (epochs= of fill_cache, of a data set that has set_epoch); or "
+                f"train without cache=."
             )
         return self._order[places]
 

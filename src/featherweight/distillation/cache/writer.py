@@ -50,7 +50,7 @@ class Writer:
             self.close()
             raise DataError(
                 f"What an interrupted run has left of the cache in {str(folder)!r} is damaged ({error}). "
-                f"Pass overwrite=True to begin anew."
+                f"To begin anew delete {str(self._building)!r}, or pass fill_cache overwrite=True."
             ) from error
 
     def add(self, inputs: Any, tensors: Sequence[Tensor]) -> None:
