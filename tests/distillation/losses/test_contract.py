@@ -332,3 +332,22 @@ def test_other_shapes_than_it_can_compare_are_refused(name):
     if name not in OF_LABELS:
         refused(loss, student, mapped(teacher, lambda x: x[:3]), lesson)
     refused(loss, mapped(student, lambda x: x.flatten()), mapped(teacher, lambda x: x.flatten()), lesson)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist"])
+def test_a_single_logit_whose_softmax_is_always_1_is_refused(name):
+    with pytest.raises(ModelError, match=r"two classes or more, got \(4, 1\): .* loss 'mse'"):
+        losses[name]()(View(torch.randn(4, 1)), View(torch.randn(4, 1)), Lesson(torch.zeros(4).long()))
+
+
+def test_the_squared_error_takes_a_single_logit():
+    own = torch.zeros(4, 1, requires_grad=True)
+    losses["mse"]()(View(own), View(torch.full((4, 1), 2.0)), Lesson()).backward()
+    assert own.grad.flatten().tolist() == [-1.0] * 4
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "mse"])
+def test_maps_of_classes_are_not_sent_to_the_loss_on_tokens(name):
+    maps = View(torch.randn(2, 3, 4, 4))
+    with pytest.raises(ModelError, match=r"got \(2, 3, 4, 4\): maps .* as features"):
+        losses[name]()(maps, maps, Lesson(torch.zeros(2).long()))

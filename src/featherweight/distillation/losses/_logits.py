@@ -46,12 +46,23 @@ def both_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
     return in_float32(own), in_float32(goal).detach()
 
 
-def class_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
-    """Return ``both_logits`` of networks that tell one class per example; raises ModelError for others."""
+def class_logits(student: View, teacher: View, *, least: int = 2) -> tuple[Tensor, Tensor]:
+    """Return ``both_logits`` of networks that tell one class per example.
+
+    Raises:
+        ModelError: of other networks, or where there are fewer classes than ``least``: the softmax of a
+            single logit is 1, whatever it is.
+    """
     own, goal = both_logits(student, teacher)
     if own.dim() != 2:
+        instead = {3: "logits per token have the loss 'token'", 4: "maps can be compared as features"}
         raise ModelError(
-            f"This loss compares logits (n, classes), got {tuple(own.shape)}: logits per token have the loss "
-            "'token'."
+            f"This loss compares logits (n, classes), got {tuple(own.shape)}"
+            f"{''.join(f': {what}' for what in [instead.get(own.dim())] if what)}."
+        )
+    if own.shape[1] < least:
+        raise ModelError(
+            f"This loss needs logits of two classes or more, got {tuple(own.shape)}: a single logit has the "
+            f"loss 'mse'."
         )
     return own, goal

@@ -26,5 +26,5 @@ class SquaredLogits(DistillationLoss):
 
     def forward(self, student: View, teacher: View, lesson: Lesson) -> Tensor:
         """Return the loss, a scalar."""
-        own, goal = class_logits(student, teacher)
+        own, goal = class_logits(student, teacher, least=1)
         return (own - goal).square().sum(1).mean()
