@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 import featherweight as fw
 from featherweight.artifact import inspect
 from featherweight.cli import app
-from featherweight.cli.demo import flow, methods, narrowing, subject
+from featherweight.cli.demo import flow, methods, narrowing, subject, teaching
 from featherweight.cli.reload import difference
-from featherweight.errors import DataError
+from featherweight.errors import DataError, SettingError
+from featherweight.report import DemoRecord
 from featherweight.zoo import Splits, load_data
 from featherweight.zoo._registry import data_sets
 
@@ -188,6 +189,78 @@ def test_run_again_it_trains_nothing_again(done, invoke, folder, few, monkeypatc
     same = KEYS - TIMES
     assert {key: record[key] for key in same} == {key: done.record[key] for key in same}
     assert record["seconds"][flow.PRUNING] >= 0.5 * done.record["seconds"][flow.PRUNING]
+
+
+STUDENT = {
+    "teacher_accuracy", "student_alone_accuracy", "student_distilled_accuracy", "student_params",
+    "teacher_params",
+}  # fmt: skip
+
+
+def test_a_student_is_taught_when_asked_for(done, invoke, folder, few, monkeypatch):
+    shutil.copytree(done.folder / "out", folder / "out")
+    kept = {}
+    score = teaching.score
+    monkeypatch.setattr(
+        teaching, "score", lambda s, students: kept.update(vars(students)) or score(s, students)
+    )
+    result = invoke(*WORDS, "--distill")
+    assert result.exit_code == 0, result.output
+    record = record_of(folder)
+    assert record.keys() - done.record.keys() == STUDENT
+    assert record["teacher_accuracy"] == record["dense_accuracy"]
+    assert record["student_params"] == 25_154 < 0.1 * record["teacher_params"] == 39_089.0
+    test = done.splits.test.loader(500)
+    for which, model in kept.items():
+        assert record[f"student_{which}_accuracy"] == fw.evaluate(model, test)
+    assert "student distilled: accuracy" in result.stdout
+    page, other = ((place / "out" / "report.html").read_text() for place in (folder, done.folder))
+    for words in ("student distilled: accuracy", "A network of 25,154 parameters, trained twice"):
+        assert words in page
+        assert words not in other
+    assert json.loads(DemoRecord.from_json((folder / "a.json").read_text()).to_json()) == record
+    assert flow.TEACHING in record["seconds"]
+    assert flow.TEACHING not in done.record["seconds"]
+
+
+def test_the_student_is_that_of_distill_and_alone_that_of_fit(done, folder, few):
+    made = subject.make_subject("small_cnn", "digits", 0, done.folder / "out" / "runs")
+    students = teaching.teach(made, 0, folder)
+    settings = fw.TrainingSettings(epochs=teaching.EPOCHS, learning_rate=teaching.LEARNING_RATE)
+    loaders = made.loaders.train, made.loaders.validate
+    student = teaching.small_student(made, 0)
+    expected = fw.distill(
+        made.model, student, *loaders, alpha=0.9, temperature=4.0, settings=settings, progress=False
+    )
+    fw.fit(student, *loaders, settings, progress=False)
+    for got, wanted in ((students.distilled, expected), (students.alone, student)):
+        assert all(torch.equal(value, got.state_dict()[n]) for n, value in wanted.state_dict().items())
+
+
+def test_a_teacher_that_changes_nothing_fails(done, invoke, folder, few, monkeypatch):
+    def from_labels(teacher, student, train, validate, *, settings, **ignored):
+        learnt = copy.deepcopy(student)
+        fw.fit(learnt, train, validate, settings, progress=False)
+        return learnt
+
+    shutil.copytree(done.folder / "out", folder / "out")
+    monkeypatch.setattr(teaching, "distill", from_labels)
+    result = invoke(*WORDS, "--distill")
+    assert result.exit_code == 1
+    assert "the teacher changed nothing" in result.stderr
+    assert not (folder / "a.json").exists()
+
+
+def test_a_network_that_is_too_small_to_teach_is_refused(few):
+    tiny = subject.Subject("n", "n", torch.nn.Linear(8, 10), few, None)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="no small CNN has under a tenth of the 90 parameters"):
+        teaching.small_student(tiny, 0)
+
+
+def test_it_is_refused_before_anything_is_trained(refused, folder, few, monkeypatch):
+    monkeypatch.setattr(teaching, "SHARE", 1e-6)
+    monkeypatch.setattr(methods, "progressive_prune", None)
+    assert "--distill: no small CNN has under a tenth" in refused(*WORDS, "--distill")
 
 
 def test_a_progressive_pruner_that_does_nothing_fails(invoke, folder, few, monkeypatch):

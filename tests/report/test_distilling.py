@@ -25,7 +25,8 @@ from featherweight.report import (
     grid_page,
     plots,
 )
-from featherweight.report.distilling import gain_line, taught_lines
+from featherweight.report.comparison import taught_lines
+from featherweight.report.distilling import gain_line
 
 EVIL = '<script>alert("1")</script>'
 UGLY = "<b>&$x^$</b> \x00\n\u4e2d"

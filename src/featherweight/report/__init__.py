@@ -11,7 +11,6 @@ from featherweight.report.distilling import (
     DistillRecord,
     GridCell,
     GridRecord,
-    Taught,
     Training,
     distill_table,
 )
@@ -24,6 +23,7 @@ from featherweight.report.pieces import (
     Histogram,
     LayerSparsity,
     Milliseconds,
+    Taught,
     Width,
     WidthCurve,
 )

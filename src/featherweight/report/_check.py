@@ -28,10 +28,18 @@ def same_length(what: str, first: int, second: int) -> None:
         raise SettingError(f"{what} must be equally many, got {first} and {second}.")
 
 
-def dump(record: Any) -> str:
-    """Return the fields of a record as a JSON object. Raises SettingError on a NaN or an infinity."""
+def dump(record: Any, inline: str | None = None) -> str:
+    """Return the fields of a record as a JSON object. Raises SettingError on a NaN or an infinity.
+
+    Args:
+        record: a data class.
+        inline: a field whose own fields take its place; none where it is None.
+    """
+    values = asdict(record)
+    if inline is not None:
+        values |= values.pop(inline) or {}
     try:
-        return json.dumps(asdict(record), indent=1, allow_nan=False)
+        return json.dumps(values, indent=1, allow_nan=False)
     except ValueError as error:
         raise SettingError(f"A {type(record).__name__} with a value that is not finite: {error}.") from error
 

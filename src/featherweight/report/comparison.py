@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Column, Table
 
+from featherweight.report.pieces import Taught
 from featherweight.report.records import DemoRecord
 from featherweight.report.words import fewer, percent, points
 
@@ -29,10 +30,12 @@ _PRUNED = "accuracy, fine-tuned while pruned"
 
 
 def comparison(record: DemoRecord) -> tuple[tuple[Line, ...], ...]:
-    """Return the lines on size, accuracy, the network with channels removed, and the deployed file."""
-    return (
+    """Return the lines on size, accuracy, channels removed, the deployed file, and a student, if any."""
+    taught = () if record.taught is None else (taught_lines(record.taught, record.test_examples),)
+    pruned = (
         _size_lines(record), _accuracy_lines(record), _structured_lines(record), _runtime_lines(record),
     )  # fmt: skip
+    return pruned + taught
 
 
 def demo_table(record: DemoRecord) -> Table:
@@ -114,6 +117,33 @@ def _runtime_lines(record: DemoRecord) -> tuple[Line, ...]:
             _bytes(record.bytes_dense, record.fw_bytes, "the .fw file, fp32"),
         ),
         Line("deployed: accuracy", percent(dense), percent(accuracy), _change(record, accuracy)),
+    )
+
+
+def taught_lines(taught: Taught, examples: int) -> tuple[Line, ...]:
+    """Return the student beside its teacher, and what the teacher brought.
+
+    Args:
+        taught: the two students.
+        examples: that accuracy was measured on.
+    """
+    teacher, alone = percent(taught.teacher_accuracy), taught.student_alone_accuracy
+    distilled, params = taught.student_distilled_accuracy, (taught.teacher_params, taught.student_params)
+    images = f"{examples:,} test images"
+    return (
+        Line("a student: parameters", f"{params[0]:,}", f"{params[1]:,}", fewer(*params, "parameters")),
+        Line(
+            "student alone: accuracy",
+            teacher,
+            percent(alone),
+            f"{points(taught.teacher_accuracy, alone)} of accuracy on {images}",
+        ),
+        Line(
+            "student distilled: accuracy",
+            teacher,
+            percent(distilled),
+            f"{points(taught.teacher_accuracy, distilled)}; {points(alone, distilled)} against alone",
+        ),
     )
 
 

@@ -9,7 +9,6 @@ from rich.table import Column, Table
 
 from featherweight.errors import SettingError
 from featherweight.report import _check
-from featherweight.report.comparison import Line
 from featherweight.report.pieces import Milliseconds
 from featherweight.report.words import faster, fewer, percent, points
 
@@ -264,58 +263,3 @@ def gain_line(record: DistillRecord) -> str:
         change = points(record.student_alone_accuracy, record.student_distilled_accuracy)
         parts.append(f"{change} of accuracy against the student alone, {record.epochs} epochs each")
     return "; ".join(parts) + "."
-
-
-@dataclass(frozen=True)
-class Taught:
-    """A student distilled in the demo, and the same student trained alone for as many epochs.
-
-    Attributes:
-        teacher_accuracy: on the test images, 0..1 (so are the next two).
-        student_alone_accuracy: trained on the labels alone.
-        student_distilled_accuracy: trained with the teacher.
-        student_params: parameters.
-        teacher_params: parameters.
-
-    Raises:
-        SettingError: a value is out of range.
-    """
-
-    teacher_accuracy: float
-    student_alone_accuracy: float
-    student_distilled_accuracy: float
-    student_params: int
-    teacher_params: int
-
-    def __post_init__(self) -> None:
-        for name in ("teacher_accuracy", "student_alone_accuracy", "student_distilled_accuracy"):
-            _check.fraction(name, getattr(self, name))
-        for name in ("student_params", "teacher_params"):
-            _check.count(name, getattr(self, name), 1)
-
-
-def taught_lines(taught: Taught, examples: int) -> tuple[Line, ...]:
-    """Return the student beside its teacher, and what the teacher brought.
-
-    Args:
-        taught: the two students.
-        examples: that accuracy was measured on.
-    """
-    teacher, alone = percent(taught.teacher_accuracy), taught.student_alone_accuracy
-    distilled, params = taught.student_distilled_accuracy, (taught.teacher_params, taught.student_params)
-    images = f"{examples:,} test images"
-    return (
-        Line("a student: parameters", f"{params[0]:,}", f"{params[1]:,}", fewer(*params, "parameters")),
-        Line(
-            "student alone: accuracy",
-            teacher,
-            percent(alone),
-            f"{points(taught.teacher_accuracy, alone)} of accuracy on {images}",
-        ),
-        Line(
-            "student distilled: accuracy",
-            teacher,
-            percent(distilled),
-            f"{points(taught.teacher_accuracy, distilled)}; {points(alone, distilled)} against alone",
-        ),
-    )

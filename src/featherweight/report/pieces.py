@@ -202,3 +202,31 @@ class WidthCurve:
         _check.count(f"units of group {self.name!r}", self.units, 1)
         for value in self.kept:
             _check.fraction(f"kept of group {self.name!r}", value)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A student distilled in the demo, and the same student trained alone for as many epochs.
+
+    Attributes:
+        teacher_accuracy: on the test images, 0..1 (so are the next two).
+        student_alone_accuracy: trained on the labels alone.
+        student_distilled_accuracy: trained with the teacher.
+        student_params: parameters.
+        teacher_params: parameters.
+
+    Raises:
+        SettingError: a value is out of range.
+    """
+
+    teacher_accuracy: float
+    student_alone_accuracy: float
+    student_distilled_accuracy: float
+    student_params: int
+    teacher_params: int
+
+    def __post_init__(self) -> None:
+        for name in ("teacher_accuracy", "student_alone_accuracy", "student_distilled_accuracy"):
+            _check.fraction(name, getattr(self, name))
+        for name in ("student_params", "teacher_params"):
+            _check.count(name, getattr(self, name), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from featherweight.errors import ArtifactError, SettingError
@@ -13,6 +13,7 @@ from featherweight.report.pieces import (
     Histogram,
     LayerSparsity,
     Milliseconds,
+    Taught,
     Width,
 )
 
@@ -25,6 +26,7 @@ _PIECES: dict[str, Any] = {
     "structured_times": Milliseconds,
     "runtime_times": Milliseconds,
 }
+_OF_STUDENT = tuple(field.name for field in fields(Taught))
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class DemoRecord:
         layers: what each layer keeps.
         histograms: weights of each layer, before and after.
         codings: bytes under each way of writing.
+        taught: a student of the network, alone and distilled; None: that was not asked for.
 
     Raises:
         SettingError: a value is out of range.
@@ -117,6 +120,7 @@ class DemoRecord:
     layers: tuple[LayerSparsity, ...]
     histograms: tuple[Histogram, ...]
     codings: tuple[CodingBytes, ...]
+    taught: Taught | None = None
 
     def __post_init__(self) -> None:
         for name in ("dense", "pruned", "oneshot", "random", "oneshot_finetuned", "structured", "runtime"):
@@ -136,8 +140,8 @@ class DemoRecord:
                 raise SettingError(f"{name} is {value:,}, more than the {self.params:,} parameters.")
 
     def to_json(self) -> str:
-        """Return everything as a JSON object."""
-        return _check.dump(self)
+        """Return everything as a JSON object; what is known of a student stands beside the rest."""
+        return _check.dump(self, inline="taught")
 
     @classmethod
     def from_json(cls, text: str) -> DemoRecord:
@@ -146,10 +150,11 @@ class DemoRecord:
         Raises:
             ArtifactError: it is not such a record.
         """
-        fields = _check.parse(text, "demo's record")
+        found = _check.parse(text, "demo's record")
         try:
-            pieces = {name: tuple(piece(**item) for item in fields[name]) for name, piece in _PIECES.items()}
-            values: dict[str, Any] = {**fields, **pieces}
+            pieces = {name: tuple(piece(**item) for item in found[name]) for name, piece in _PIECES.items()}
+            student = {name: found.pop(name) for name in _OF_STUDENT if name in found}
+            values: dict[str, Any] = {**found, **pieces, "taught": Taught(**student) if student else None}
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"Not a demo's record: {error}. Run the demo again with --json.") from error

@@ -19,6 +19,14 @@ def demo(
     epochs: Annotated[
         int, typer.Option(help="Epochs of fine-tuning; after the cut of channels half as many again.")
     ] = 4,
+    distill: Annotated[
+        bool,
+        typer.Option(
+            "--distill",
+            help="Also train a student of under a tenth of the network's parameters, alone and with the "
+            "network as its teacher.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the files that are written.")] = Path("demo-out"),
     json: output.JsonOption = None,
@@ -33,4 +41,4 @@ def demo(
     with resumable(f"The same command goes on from what is saved in {str(out)!r}."):
         from featherweight.cli.demo.flow import Request, run_demo
 
-        run_demo(Request(network, data, sparsity, epochs, seed, out, json))
+        run_demo(Request(network, data, sparsity, epochs, seed, out, json, distill))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featherweight.artifact import WriteReport
-from featherweight.cli.demo import deploying, methods, narrowing, pictures
+from featherweight.cli.demo import deploying, methods, narrowing, pictures, teaching
 from featherweight.cli.demo.clock import Clock
 from featherweight.cli.demo.fresh import differs_in_fresh_process, write_predictions
 from featherweight.cli.demo.subject import Subject, make_subject
@@ -18,12 +18,13 @@ from featherweight.cli.output import remark, say, show, write_json
 from featherweight.core.masks import Masks
 from featherweight.errors import SettingError
 from featherweight.profile import Profile, count_params, evaluate, profile
-from featherweight.report import DemoRecord, demo_table, write_page
+from featherweight.report import DemoRecord, Taught, demo_table, write_page
 from featherweight.structured.checkpoint import save
 from featherweight.training import TrainingSettings
 
 COMPARED = 1_000  # test images whose predictions the fresh process compares
 PRUNING = "prune progressively while fine-tuning"
+TEACHING = "a student, alone and with the network as its teacher"
 NARROWING = "remove channels, fine-tune, time"
 
 
@@ -42,6 +43,7 @@ class Request:
     seed: int
     out: Path
     json: Path | None = None
+    distill: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.sparsity < 1:
@@ -80,6 +82,8 @@ def run_demo(request: Request) -> DemoRecord:
     request.out.mkdir(parents=True, exist_ok=True)
     with clock.phase("load"):
         subject = make_subject(request.network, request.data, request.seed, request.runs)
+    if request.distill:
+        teaching.small_student(subject, request.seed)  # refused now, not after all else
     with clock.phase("profile"):
         profiled = _profile(subject)
     sparsity, seed = request.sparsity, request.seed
@@ -96,13 +100,19 @@ def run_demo(request: Request) -> DemoRecord:
         curves = methods.curves(subject, pruned, sparsity, seed)
     with clock.phase("deployed, without PyTorch"):
         deployed = deploying.deploy(subject, pruned.model, request.out)
+    taught = _teach(subject, request, clock) if request.distill else None
     record = _record(
-        request, subject, profiled, pruned.model, narrowed, saved, deployed, accuracy, curves, clock
+        request, subject, profiled, pruned.model, narrowed, saved, deployed, accuracy, curves, taught, clock
     )
     _finish(record, request, clock)
     if saved.difference:
         raise CheckFailed(f"In a fresh process: {saved.difference}.")
     return record
+
+
+def _teach(subject: Subject, request: Request, clock: Clock) -> Taught:
+    with clock.phase(TEACHING):
+        return teaching.score(subject, teaching.teach(subject, request.seed, request.runs))
 
 
 def _profile(subject: Subject) -> Profile:
@@ -154,6 +164,7 @@ def _record(  # noqa: PLR0917 - one argument a step
     deployed: deploying.Deployed,
     accuracy: dict[str, float],
     curves: tuple[methods.Curve, ...],
+    taught: Taught | None,
     clock: Clock,
 ) -> DemoRecord:
     return DemoRecord(
@@ -197,6 +208,7 @@ def _record(  # noqa: PLR0917 - one argument a step
         layers=pictures.layers(pruned),
         histograms=pictures.histograms(subject.model, pruned),
         codings=pictures.codings(saved.fp32.path),
+        taught=taught,
     )
 
 

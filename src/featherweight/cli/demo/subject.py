@@ -49,7 +49,7 @@ class Subject:
     @property
     def metadata(self) -> dict[str, str]:
         """What a fresh process needs to build the same network, for the compact file."""
-        return {"network": self.architecture} | {k: str(v) for k, v in _sizes(self.splits).items()}
+        return {"network": self.architecture} | {k: str(v) for k, v in sizes(self.splits).items()}
 
 
 def make_subject(network: str, data: str, seed: int, runs: Path) -> Subject:
@@ -76,7 +76,7 @@ def make_subject(network: str, data: str, seed: int, runs: Path) -> Subject:
     return Subject(network, architecture, model, splits, loaders)
 
 
-def _sizes(splits: Splits) -> dict[str, int]:
+def sizes(splits: Splits) -> dict[str, int]:
     """Return the arguments of ``build`` for a network that takes these images."""
     classes = len(splits.classes)
     return {"in_channels": splits.in_channels, "classes": classes, "image_size": splits.image_size}
@@ -99,7 +99,7 @@ def _train(architecture: str, splits: Splits, loaders: Loaders, seed: int, runs:
     epochs = max(3, min(20, SHOWN // len(splits.train)))
     say(f"No {architecture} comes trained on {splits.name}: training it first, {epochs} epochs.")
     torch.manual_seed(seed)
-    model = build(architecture, **_sizes(splits))
+    model = build(architecture, **sizes(splits))
     settings = TrainingSettings(epochs=epochs, learning_rate=0.1, seed=seed)
     run_dir = runs / f"{architecture}-{splits.name}-train-{seed}"
     fit(model, loaders.train, loaders.validate, settings, run_dir=run_dir, progress=False)
