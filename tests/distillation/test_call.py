@@ -1,6 +1,7 @@
 """The whole call: a trained copy of the student, with its zeros and its surgery."""
 
 import copy
+import dataclasses
 import inspect
 
 import pytest
@@ -276,3 +277,25 @@ def test_what_is_refused(teacher):
         with pytest.raises(error, match=words):
             call()
     assert not [hook for module in teacher.modules() for hook in module._forward_hooks]
+
+
+def test_a_cache_or_a_teacher_of_another_type_is_refused():
+    with pytest.raises(SettingError, match="cache is a folder or a TeacherCache, got True"):
+        fw.distill(net(), net(), loader(), cache=True)
+    with pytest.raises(SettingError, match="teacher is a network, or a sequence"):
+        fw.distill(nn.Linear, net(), loader())
+
+
+@pytest.mark.parametrize("loss", ["hints", "crd"])
+def test_a_loss_that_is_given_begins_each_run_anew(teacher, loss):
+    given, features = fw.distill.losses[loss](), [("0", "0")]
+    settings = {"loss": given, "features": features, "settings": FAST, "progress": False}
+    first, second = (fw.distill(teacher, net(), loader(), **settings) for _ in range(2))
+    assert same(state(first), state(second))
+    assert not list(given.parameters())
+
+
+def test_label_smoothing_is_of_a_loss_that_is_given(teacher):
+    smooth = dataclasses.replace(FAST, label_smoothing=0.1)
+    with pytest.raises(SettingError, match=r"hard_loss=nn.CrossEntropyLoss\(label_smoothing"):
+        fw.distill(teacher, net(), loader(), settings=smooth)

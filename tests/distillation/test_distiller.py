@@ -413,6 +413,13 @@ class Silent(Net):
         return {"hidden": super().forward(x)}
 
 
+class Each(DistillationLoss):
+    def forward(self, student, teacher, lesson):
+        return (student.logits - teacher.logits).abs().mean(1)
+
+
+OUT_OF_RANGE = batch()[0], torch.tensor([0, 1, 2, 3, 0])
+
 REFUSED = [
     (SettingError, "alpha is between 0 and 1", {"alpha": 1.5}),
     (SettingError, "alpha", {"alpha": (0.5, -0.1)}),
@@ -424,13 +431,18 @@ REFUSED = [
     (SettingError, "needs? labels|alpha=1.0", {"example": batch()[0]}),
     (SettingError, "Asking needs labels", {"example": batch()[0], "loss": Asking(), "alpha": 1.0}),
     (SettingError, "hard_loss with alpha=1", {"alpha": 1.0, "hard_loss": lambda o, t: o.sum()}),
-    (SettingError, "compare features here: none", {"features": [("head", "head")]}),
+    (SettingError, "features= would do nothing: none of kd", {"features": [("head", "head")]}),
     (SettingError, r"no module 'heat'.*head", {"features": [("heat", "head")], "loss": Near()}),
     (SettingError, "No distillation loss is called 'kt'", {"loss": "kt"}),
     (SettingError, "The teacher is a network", {"teacher": ["resnet20"]}),
     (SettingError, "an empty one", {"teacher": ()}),
+    (SettingError, "a sequence of networks; got a NoneType", {"teacher": None}),
+    (SettingError, "cache is a folder or a TeacherCache, got 5", {"cache": 5}),
+    (TrainingError, r"loss dkd failed.*int64 \(5,\) of 0..3", {"loss": "dkd", "example": OUT_OF_RANGE}),
+    (TrainingError, r"on the labels failed.*int64 \(5,\) of 0..3", {"example": OUT_OF_RANGE}),
+    (TrainingError, r"loss Each must return a scalar tensor.*got a tensor \(5,\)", {"loss": Each()}),
     (ModelError, r"\(5, 3\) and those of the teacher \(5, 7\)", {"teacher": Wide()}),
-    (ModelError, r"The teacher returns no logits", {"teacher": Silent()}),
+    (ModelError, r"The teacher returns no logits.*'logits' of a mapping", {"teacher": Silent()}),
     (
         TrainingError,
         r"The student failed with inputs float32 \(5, 9\)",
@@ -461,6 +473,22 @@ def test_a_teacher_that_learns_with_the_student_is_refused():
         distiller(other, student)
     with pytest.raises(ModelError, match="Teacher 2 of 2 is the student"):
         distiller([Net(seed=1), student], student)
+    norm = nn.BatchNorm1d(4, affine=False)
+    with pytest.raises(ModelError, match=r"shares 3 parameters or buffers.*0\.running_mean"):
+        distiller(nn.Sequential(norm, Net(seed=1)), nn.Sequential(norm, Net()))
+
+
+@pytest.mark.parametrize(("value", "got"), [(torch.ones(5), r"a tensor \(5,\)"), (0.5, "a float")])
+def test_a_loss_on_the_labels_that_is_no_scalar_is_refused(value, got):
+    d = distiller(hard_loss=lambda outputs, targets: value)
+    with pytest.raises(TrainingError, match=f"hard_loss must return a scalar tensor.*got {got}"):
+        d(batch())
+
+
+def test_targets_that_do_not_fit_in_a_later_batch_are_told_with_their_range():
+    d = distiller(loss="dkd")
+    with pytest.raises(TrainingError, match=r"The loss dkd failed.*targets int64 \(5,\) of 0..3"):
+        d(OUT_OF_RANGE)
 
 
 def test_batches_that_lack_what_the_example_had_are_refused():

@@ -167,7 +167,7 @@ def test_features_are_read_in_three_forms():
     ):
         with pytest.raises(SettingError, match=words.replace("['", r"\['").replace("']", r"'\]")):
             pairs_for(bad, losses)
-    with pytest.raises(SettingError, match="compare features here: none"):
+    with pytest.raises(SettingError, match="features= would do nothing: none of b"):
         pairs_for([("x", "y")], {"b": DistillationLoss()})
 
 

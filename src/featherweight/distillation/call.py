@@ -11,6 +11,7 @@ from torch import nn
 
 from featherweight.core.prunable import unwrap
 from featherweight.distillation.cache import TeacherCache
+from featherweight.distillation.checks import check_cache, teachers_of
 from featherweight.distillation.distiller import Distiller, HardLoss
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.mixture import LossLike
@@ -120,10 +121,16 @@ class Distill:
             ResumeError: ``run_dir`` holds another run.
             DataError: the cache is of another teacher, or the data are augmented afresh in every epoch.
         """
+        teachers = teachers_of(teacher)
+        check_cache(cache)
+        if settings.label_smoothing:
+            raise SettingError(
+                "label_smoothing would do nothing: give hard_loss=nn.CrossEntropyLoss(label_smoothing=...)."
+            )
         if train is None and validate is not None:
             raise SettingError("validate= without train=: give both, or neither for a network of the zoo.")
         if train is None:
-            loaders = default_loaders(_of_the_zoo([*_all(teacher), student]))
+            loaders = default_loaders(_of_the_zoo([*teachers, student]))
             train, validate = loaders.train, loaders.validate
         learnt = copy.deepcopy(unwrap(student))
         masks = zeros_of(learnt) if keep_zeros else None
@@ -132,8 +139,8 @@ class Distill:
             distiller = Distiller(
                 teacher,
                 learnt,
-                _example(train, _all(teacher)),
-                loss=loss,
+                _example(train, teachers),
+                loss=copy.deepcopy(loss),  # projectors and queues of this run are no others'
                 alpha=alpha,
                 temperature=temperature,
                 features=features,
@@ -157,10 +164,6 @@ class Distill:
 
 
 distill = Distill()
-
-
-def _all(teacher: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
-    return [teacher] if isinstance(teacher, nn.Module) else list(teacher)
 
 
 def _fastest() -> torch.device | None:

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.distillation.cache import TeacherCache
 from featherweight.distillation.mixture import Term
 from featherweight.distillation.outputs import Parts
 from featherweight.distillation.ramps import Ramp, ramp_of
-from featherweight.errors import ModelError, SettingError
+from featherweight.errors import ModelError, SettingError, TrainingError
 from featherweight.training.objective import describe
+
+
+def teachers_of(given: Any) -> list[nn.Module]:
+    """Return the teachers, of one or of a sequence; raises SettingError where it is neither, or empty."""
+    if isinstance(given, nn.Module):
+        return [given]
+    if not isinstance(given, Sequence):
+        raise SettingError(f"teacher is a network, or a sequence of networks; got {describe(given)}.")
+    if not given:
+        raise SettingError("teacher is a network, or a sequence of networks; got an empty one.")
+    return list(cast("Sequence[nn.Module]", given))
+
+
+def check_cache(given: object) -> None:
+    """Raise SettingError unless it is a ``TeacherCache``, a folder or None."""
+    if given is not None and not isinstance(given, TeacherCache | str | os.PathLike):
+        raise SettingError(f"cache is a folder or a TeacherCache, got {given!r}.")
+
+
+def check_scalar(value: object, what: str) -> None:
+    """Raise TrainingError unless ``value``, which ``what`` returned, is a tensor with one entry."""
+    if not isinstance(value, Tensor) or value.ndim:
+        got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else describe(value)
+        raise TrainingError(f"{what} must return a scalar tensor, the mean over the batch; got {got}.")
 
 
 def temperature_ramp(given: Any, terms: Sequence[Term]) -> Ramp | None:
@@ -29,8 +55,6 @@ def temperature_ramp(given: Any, terms: Sequence[Term]) -> Ramp | None:
 
 def shares_of(given: Sequence[float] | None, teachers: int) -> tuple[float, ...]:
     """Return one weight per teacher, with the sum 1; raises SettingError."""
-    if not teachers:
-        raise SettingError("teacher is a network, or a sequence of networks; got an empty one.")
     weights = [1.0] * teachers if given is None else list(given)
     if len(weights) != teachers or not all(0 < weight < math.inf for weight in weights):
         raise SettingError(f"teacher_weights are {teachers} finite numbers above 0, got {given!r}.")
@@ -50,13 +74,18 @@ def check_apart(teacher: nn.Module, student: nn.Module, name: str) -> None:
     advice = "Give a copy: copy.deepcopy(student)."
     if unwrap(teacher) is unwrap(student):
         raise ModelError(f"{name} is the student itself. {advice}")
-    theirs = {id(p): path for path, p in unwrap(teacher).named_parameters()}
-    shared = [theirs[id(p)] for p in unwrap(student).parameters() if id(p) in theirs]
+    theirs = {id(tensor): path for path, tensor in _tensors(teacher)}
+    shared = [theirs[id(tensor)] for _, tensor in _tensors(student) if id(tensor) in theirs]
     if shared:
         raise ModelError(
-            f"{name} shares {len(shared)} parameters with the student ({', '.join(shared[:3])}), and would "
-            f"change with it. {advice}"
+            f"{name} shares {len(shared)} parameters or buffers with the student "
+            f"({', '.join(shared[:3])}), and would change with it. {advice}"
         )
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from unwrap(network).named_parameters()
+    yield from unwrap(network).named_buffers()
 
 
 def check_labels(parts: Parts, terms: Sequence[Term], *, is_soft_only: bool, given: object) -> None:

@@ -23,9 +23,12 @@ from featherweight.core.prunable import unwrap
 from featherweight.distillation.cache import TeacherCache, Teaching, fill, joining
 from featherweight.distillation.checks import (
     check_apart,
+    check_cache,
     check_labels,
+    check_scalar,
     name_of_teacher,
     shares_of,
+    teachers_of,
     temperature_ramp,
 )
 from featherweight.distillation.lead import Lead, check_logits, compared, settings_of, views
@@ -107,7 +110,8 @@ class Distiller(nn.Module):
             DataError: the cache is damaged, or of another teacher or other taps.
         """
         super().__init__()
-        teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+        teachers = teachers_of(teacher)
+        check_cache(cache)
         terms = terms_of(loss)
         self.alpha = ramp_of("alpha", alpha, lambda a: 0 <= a <= 1, "between 0 and 1")
         self.temperature = temperature_ramp(temperature, terms)
@@ -180,7 +184,8 @@ class Distiller(nn.Module):
 
     def _try(self, parts: Parts) -> None:
         """Let the losses make their projectors and look at the example once, in eval mode."""
-        own = self._watch.read(self._run_student_plain(parts.inputs))
+        outputs = self._run_student_plain(parts.inputs)
+        own = self._watch.read(outputs)
         goals = [teacher.run(parts.inputs, plain=True) for teacher in self._teachers]
         for lead in self._leads:
             check_logits(lead, own, goals[lead.teacher], self._teachers[lead.teacher].name)
@@ -188,6 +193,8 @@ class Distiller(nn.Module):
         self.eval()
         with torch.no_grad():
             self._soft(own, goals, parts)
+            if self._hard_loss is None and not self._is_soft_only:
+                hard_loss(outputs, parts)
         self.train()
         self._last = {}
         self._compared = Pairs(
@@ -300,14 +307,16 @@ class Distiller(nn.Module):
         if self._hard_loss is None:
             return hard_loss(outputs, parts)
         with explained("hard_loss", outputs=outputs, targets=parts.targets):
-            return self._hard_loss(outputs, parts.targets)
+            value = self._hard_loss(outputs, parts.targets)
+        check_scalar(value, "hard_loss")
+        return value
 
     def _soft(self, own: Reading, goals: Sequence[Reading], parts: Parts) -> Tensor:
         """Return the weighted sum of the losses; notes each."""
         device = own.device or device_of(parts.inputs)
         lesson = Lesson(
-            _on(parts.classes, device),
-            _on(parts.mask, device),
+            moved(parts.classes, device),
+            moved(parts.mask, device),
             None if self.temperature is None else self.temperature(self.progress),
         )
         last: dict[str, Tensor] = {}
@@ -315,7 +324,10 @@ class Distiller(nn.Module):
         total = torch.zeros((), device=device)
         for lead in self._leads:
             share = self.teacher_weights[lead.teacher]
-            value = lead.term.loss(*views(lead, own, goals[lead.teacher]), lesson)
+            seen, what = views(lead, own, goals[lead.teacher]), f"The loss {lead.term.name}"
+            with explained(what, student=seen[0].logits, teacher=seen[1].logits, targets=lesson.targets):
+                value = lead.term.loss(*seen, lesson)
+            check_scalar(value, what)
             last[lead.term.name] = last.get(lead.term.name, 0) + share * value.detach()
             total = total + share * lead.term.weight * value
         self._last = last
@@ -373,10 +385,6 @@ class Distiller(nn.Module):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)
 
 
 def _reshard(network: nn.Module) -> None:

@@ -32,7 +32,10 @@ def check_logits(lead: Lead, own: Reading, goal: Reading, name: str) -> None:
         return
     for reading, which in ((own, "The student"), (goal, name)):
         if reading.logits is None:
-            raise ModelError(f"{which} returns no logits, which the loss {lead.term.name} compares.")
+            raise ModelError(
+                f"{which} returns no logits, which the loss {lead.term.name} compares: it is to return them "
+                f"alone, first in a tuple, or as 'logits' of a mapping or record."
+            )
     if own.logits is not None and goal.logits is not None and own.logits.shape != goal.logits.shape:
         raise ModelError(
             f"The student's logits are {tuple(own.logits.shape)} and those of {name.lower()} "

@@ -96,7 +96,7 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
 def moved(thing: Any, device: torch.device) -> Any:
     """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through."""
     if isinstance(thing, Tensor):
-        return thing.to(device, non_blocking=True)
+        return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
     if isinstance(thing, Mapping):
         return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
     if isinstance(thing, tuple | list):

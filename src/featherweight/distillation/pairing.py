@@ -126,12 +126,14 @@ def pairs_for(features: Features, losses: Mapping[str, DistillationLoss]) -> dic
             f"features is 'auto', pairs (teacher path, student path), or a mapping of losses to such pairs; "
             f"got {features!r}."
         )
+    if not takers:
+        raise SettingError(f"features= would do nothing: none of {', '.join(losses)} compares features.")
     named = features if isinstance(features, Mapping) else dict.fromkeys(takers, features)
     useless = [name for name in named if name not in takers]
     if useless or not named:
         raise SettingError(
             f"features= names pairs for {useless or 'nothing'}; the losses that compare features here: "
-            f"{', '.join(takers) or 'none'}."
+            f"{', '.join(takers)}."
         )
     return {name: _pairs(named[name]) if name in named else None for name in losses}
 
