@@ -606,3 +606,19 @@ def test_encoders_of_torch_are_read_where_inference_packs_padded_texts(loss):
             values.append(float(d(texts).detach()))
     assert values[0] == pytest.approx(values[1], rel=1e-4)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_distiller_that_is_dropped_leaves_no_hooks():
+    teacher, student = Net(8, seed=1), Net()
+    d = distiller(teacher, student, loss=Near())
+    d(batch())
+    assert hooks(teacher, student) == 2
+    del d
+    assert hooks(teacher, student) == 0
+
+
+def test_features_are_not_read_after_the_end():
+    d = distiller(loss=Near())
+    d.close()
+    with pytest.raises(ModelError, match=r"'head' is watched no more: .* is closed"):
+        d(batch())

@@ -71,6 +71,8 @@ class Taps:
         """
         seen, self._seen = self._seen, {}
         missing = [tap for tap in self.taps if tap not in seen]
+        if missing and not self._is_open:
+            raise ModelError(f"{missing[0].path!r} is watched no more: the Distiller is closed; make one.")
         if missing:
             raise ModelError(
                 f"{missing[0].path!r} of {type(self.network).__name__} did not run, or gave no tensor, in "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Reading:
 
 
 class Watch:
-    """Hooks on one network for the features and attention layers of all losses."""
+    """Hooks on one network for the features and attention layers of losses, until it is closed or gone."""
 
     def __init__(
         self, network: nn.Module, features: Iterable[Tap], attention: Iterable[Attention] = ()
@@ -88,6 +89,7 @@ class Watch:
         self.features = tuple(dict.fromkeys(features))
         self.attention = tuple(dict.fromkeys(attention))
         self._taps = Taps(network, [*self.features, *(tap for a in self.attention for tap in a.taps)])
+        weakref.finalize(self, self._taps.close).atexit = False  # one that is only dropped leaves none behind
 
     @property
     def names(self) -> tuple[str, ...]:
