@@ -23,6 +23,7 @@ REGISTRIES = {
     "schedules": ("featherweight.sparsity.schedules", "schedules"),
     "structured criteria": ("featherweight.structured.importance", "importances"),
     "block criteria": ("featherweight.structured.depth.importance", "block_importances"),
+    "distillation losses": ("featherweight.distillation.losses", "losses"),
     "networks": ("featherweight.zoo._registry", "networks"),
     "data sets": ("featherweight.zoo._registry", "data_sets"),
 }

@@ -21,6 +21,7 @@ NAMES = [
     "schedules",
     "structured criteria",
     "block criteria",
+    "distillation losses",
     "networks",
     "data sets",
 ]
