@@ -204,8 +204,9 @@ def test_a_batch_of_one_is_fine(name):
     assert all(bool(x.grad.isfinite().all()) for x in leaves(student) if x.grad is not None)
 
 
-def test_zeros_are_fine(name):
-    student, teacher, lesson = example(name)
+@pytest.mark.parametrize("equal", [True, False])
+def test_zeros_are_fine(name, equal):
+    student, teacher, lesson = example(name, equal=equal)
     for own, goal in ((True, False), (False, True), (True, True)):
         views = [
             mapped(view, lambda x, z=zero: (x.detach() * (not z)).requires_grad_())
@@ -221,6 +222,18 @@ def test_other_batches_than_the_example_are_fine(name):
     loss = made(name, *example(name, n=2)[:2])
     for n in (1, 5, 3):
         assert bool(loss(*example(name, n=n, seed=n)).isfinite())
+
+
+def test_of_two_pairs_of_features_it_is_the_mean(name):
+    if losses[name].features is None or name == "crd":
+        pytest.skip("it takes no features, or one pair")
+    student, teacher, lesson = example(name, equal=True)
+
+    def value(*numbers):
+        views = [View(None, tuple(v.features[i] for i in numbers), v.attention) for v in (student, teacher)]
+        return float(made(name, *views)(*views, lesson).detach())
+
+    assert value(0, 0) == pytest.approx(value(0), rel=1e-5), "projectors start as the identity"
 
 
 def test_preparing_twice_is_preparing_once_and_takes_no_random_numbers(name):

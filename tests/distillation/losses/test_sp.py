@@ -37,10 +37,10 @@ def test_equals_the_formula_on_vectors_and_maps_of_any_width():
     assert sp(maps, goal).item() == pytest.approx(naive(maps, goal), rel=1e-5)
 
 
-def test_pairs_are_added():
+def test_pairs_are_averaged():
     own, goal = (rows(), rows(seed=1)), (rows(seed=2), rows(width=5, seed=3))
     both = sp(own, goal).item()
-    assert both == pytest.approx(sp(own[0], goal[0]).item() + sp(own[1], goal[1]).item(), rel=1e-6)
+    assert both == pytest.approx((sp(own[0], goal[0]).item() + sp(own[1], goal[1]).item()) / 2, rel=1e-6)
 
 
 def test_gradient_is_the_one_of_the_header():

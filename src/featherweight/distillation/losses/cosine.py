@@ -6,17 +6,18 @@ a token (of a map: a position; of vectors: an example)::
     L = mean over pairs of mean over tokens of (1 - cos(r(f), g))
 
 The mean over tokens is over all of the batch that are not padding. DistilBERT compares the last hidden states
-only: a single pair.
+only: a single pair. A vector of zeros has no direction: its cosine is 0, without gradient, where that of
+``torch.nn.functional.cosine_similarity`` would be about 1e8. The shorter a vector, the steeper the loss.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from featherweight.distillation.losses._base import Lesson, View, losses
 from featherweight.distillation.losses._features import ProjectedLoss, mean, unpadded
+from featherweight.distillation.losses._relations import unit
 
 
 @losses.register("cosine")
@@ -37,4 +38,5 @@ class CosineDistance(ProjectedLoss):
 
 
 def _distance(own: Tensor, goal: Tensor) -> Tensor:
-    return mean(1 - F.cosine_similarity(own, goal, dim=1 if own.ndim == 4 else -1))
+    own, goal = (unit(x.movedim(1, -1) if x.ndim == 4 else x) for x in (own, goal))
+    return mean(1 - (own * goal).sum(-1))

@@ -4,7 +4,7 @@ With embeddings e of the student and f of the teacher, one per example, and l th
 
     d(i, j) = |e_i - e_j| / mean of the distances above 0
     a(i, j, k) = cosine of the angle at e_j between e_i and e_k; 0 where two of the three are equal
-    L = sum over pairs of taps of   distance * mean over i, j of l(d of the student, d of the teacher)
+    L = mean over pairs of taps of   distance * mean over i, j of l(d of the student, d of the teacher)
                                   + angle * mean over i, j, k of l(a of the student, a of the teacher)
 
 The means are over all n^2 pairs and n^3 triples, of which those of an example with itself add 0. The paper's
@@ -43,7 +43,7 @@ class Relational(DistillationLoss):
         """Return the loss, a scalar."""
         mask = lesson.mask
         pairs = [(pooled(a, mask), pooled(b, mask)) for a, b in both_features(student, teacher)]
-        return torch.stack([self._of_one_tap(own, goal) for own, goal in pairs]).sum()
+        return torch.stack([self._of_one_tap(own, goal) for own, goal in pairs]).mean()
 
     def _of_one_tap(self, own: Tensor, goal: Tensor) -> Tensor:
         total = own.new_zeros(())
