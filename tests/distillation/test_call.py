@@ -299,3 +299,20 @@ def test_label_smoothing_is_of_a_loss_that_is_given(teacher):
     smooth = dataclasses.replace(FAST, label_smoothing=0.1)
     with pytest.raises(SettingError, match=r"hard_loss=nn.CrossEntropyLoss\(label_smoothing"):
         fw.distill(teacher, net(), loader(), settings=smooth)
+
+
+class Pair(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x), x
+
+
+def test_the_best_epoch_of_networks_that_return_tuples_is_found(teacher):
+    plain, paired = (
+        fw.distill(wrap(teacher), wrap(net()), loader(), loader(16), settings=FAST, progress=False)
+        for wrap in (lambda network: network, Pair)
+    )
+    assert same(state(plain), state(paired.network))

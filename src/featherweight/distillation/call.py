@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
 from featherweight.distillation.cache import TeacherCache
@@ -15,7 +16,7 @@ from featherweight.distillation.checks import check_cache, teachers_of
 from featherweight.distillation.distiller import Distiller, HardLoss
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.mixture import LossLike
-from featherweight.distillation.outputs import moved
+from featherweight.distillation.outputs import find_logits, moved
 from featherweight.distillation.pairing import Features
 from featherweight.distillation.ramps import Cosine, Linear, Ramp
 from featherweight.distillation.settings import DistillationSettings
@@ -23,7 +24,7 @@ from featherweight.distillation.students import student_from
 from featherweight.distillation.zeros import HeldZeros, zeros_of
 from featherweight.errors import SettingError, TrainingError
 from featherweight.training import TrainingSettings, fit
-from featherweight.training.objective import Batch, Metric
+from featherweight.training.objective import Batch, Metric, accuracy
 from featherweight.training.streams import preserved_generators, seed_all
 from featherweight.zoo import card_of, default_loaders
 
@@ -156,7 +157,8 @@ class Distill:
                 distiller.fill_cache(train, cache, progress=progress, device=_fastest())
             fit(
                 learnt, train, validate, settings,
-                guidance=distiller, pruner=holder, metric=metric, run_dir=run_dir, progress=progress,
+                guidance=distiller, pruner=holder, metric=metric or _accuracy, run_dir=run_dir,
+                progress=progress,
             )  # fmt: skip
         if masks is not None:
             masks.check(learnt)
@@ -164,6 +166,12 @@ class Distill:
 
 
 distill = Distill()
+
+
+def _accuracy(outputs: Any, targets: Tensor) -> tuple[int, int]:
+    """Count correct predictions, of the logits that the losses compare: those of a tuple, too."""
+    found = find_logits(outputs)
+    return accuracy(outputs if found is None else found, targets)
 
 
 def _fastest() -> torch.device | None:
