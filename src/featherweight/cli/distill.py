@@ -36,7 +36,12 @@ def distill(
     validation split; the test split is read once. Stopped with Ctrl-C, the same command goes on where it was.
     """
     asked = dict(locals())
-    for path, option in ((json, "--json"), (out, "--out"), (report, "--report"), (grid, "--grid")):
+    for path, option in (
+        (json, "--json"),
+        (out or options.OUT, "--out"),
+        (report, "--report"),
+        (grid, "--grid"),
+    ):
         output.check_target(path, option)
     options.refuse_idle(asked)
     with resumable("The same command goes on from what was saved while training."):

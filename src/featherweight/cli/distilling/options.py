@@ -11,6 +11,7 @@ import typer
 from featherweight.cli.choices import choices
 from featherweight.errors import SettingError
 
+OUT = Path("student.safetensors")
 _NETWORK = "module:factory, file.py:factory, or a network of the zoo"
 
 Teacher = Annotated[
@@ -57,8 +58,9 @@ Temperature = Annotated[
 Features = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="TEACHER.PATH=STUDENT.PATH",
-        help="Modules whose outputs are compared, once for each pair; paired by themselves unless given.",
+        metavar="T.PATH=S.PATH",
+        help="Modules of teacher and student whose outputs are compared, such as layer3=stages.2, once for "
+        "each pair; paired by themselves unless given.",
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Of either run, 10 unless given; with --grid 2.")]
@@ -78,7 +80,7 @@ Cache = Annotated[
 NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Do not train the student alone too.")]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The compact file to write, student.safetensors unless given."),
+    typer.Option(metavar="FILE", help=f"The compact file to write, {OUT} unless given."),
 ]
 Values = Annotated[
     str | None, typer.Option(help="In the file: fp32 (bit for bit, unless given), fp16 or bf16.")

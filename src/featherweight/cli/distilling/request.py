@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featherweight.artifact.rounding import check_values
+from featherweight.cli.distilling.options import OUT
 from featherweight.distillation.call import DISTILLING
 from featherweight.distillation.mixture import terms_of
 from featherweight.distillation.settings import DistillationSettings
@@ -15,7 +16,6 @@ from featherweight.errors import SettingError
 from featherweight.training import TrainingSettings
 
 GRID_EPOCHS = 2
-OUT = Path("student.safetensors")
 _SETTINGS = ("epochs", "learning_rate", "ema_decay")
 
 
