@@ -37,10 +37,14 @@ def check_logits(lead: Lead, own: Reading, goal: Reading, name: str) -> None:
                 f"alone, first in a tuple, or as 'logits' of a mapping or record."
             )
     if own.logits is not None and goal.logits is not None and own.logits.shape != goal.logits.shape:
+        of_tokens = own.logits.ndim == goal.logits.ndim == 3
+        what, advice = ("classes", "compare features (rkd, hints)")
+        if of_tokens:
+            what, advice = ("tokens and vocabulary", "teach with the teacher's decoded texts (sequence)")
         raise ModelError(
             f"The student's logits are {tuple(own.logits.shape)} and those of {name.lower()} "
-            f"{tuple(goal.logits.shape)}: the loss {lead.term.name} needs the same classes (or vocabulary) "
-            f"and the same tokens in both."
+            f"{tuple(goal.logits.shape)}: the loss {lead.term.name} needs the same {what} in both. Give the "
+            f"student a last layer of the teacher's size, or {advice}."
         )
 
 
