@@ -20,6 +20,7 @@ def told(loss):
         ("kd + 50*sp", [("kd", 1), ("sp", 50)]),
         ("  2 * kd+sp ", [("kd", 2), ("sp", 1)]),
         (".5*kd + 1e3*sp + 2.5e-2*mse", [("kd", 0.5), ("sp", 1000), ("mse", 0.025)]),
+        ("2.*mse+1e+3*sp", [("mse", 2), ("sp", 1000)]),
     ],
 )
 def test_a_line_is_read(line, expected):

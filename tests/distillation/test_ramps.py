@@ -1,5 +1,6 @@
 """Numbers that change with the progress."""
 
+import numpy as np
 import pytest
 
 from featherweight.distillation.ramps import Cosine, Linear, ramp_of
@@ -16,6 +17,11 @@ def test_numbers_pairs_and_functions():
     assert share(lambda p: p**2)(0.5) == 0.25
     assert [Cosine(1.0, 0.0)(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
     assert Cosine(0.0, 1.0)(0.25) < Linear(0.0, 1.0)(0.25)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert share(np.float32(0.25)) == Linear(0.25, 0.25)
+    assert share((np.int64(1), np.float64(0))) == Linear(1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from featherweight.errors import SettingError
 
 LossLike = str | DistillationLoss | Mapping[str | DistillationLoss, float]
 
-_NUMBER = r"[0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?"
+_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_PLUS = re.compile(r"(?<![0-9.][eE])\+")
 _TERM = re.compile(rf"(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z_][A-Za-z_0-9]*)")
 
 
@@ -36,7 +37,7 @@ def terms_of(loss: LossLike) -> tuple[Term, ...]:
         SettingError: a weight is not a finite number above 0, a loss comes twice, or the line cannot be read.
     """
     if isinstance(loss, str):
-        pairs = [_read(part, loss) for part in loss.split("+")]
+        pairs = [_read(part, loss) for part in _PLUS.split(loss)]
     elif isinstance(loss, DistillationLoss):
         pairs = [(loss, 1.0)]
     elif isinstance(loss, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass anything

@@ -9,9 +9,10 @@ With a start a and an end b::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from numbers import Real
+from typing import Protocol, TypeGuard, cast, runtime_checkable
 
 from featherweight.errors import SettingError
 
@@ -63,12 +64,12 @@ def ramp_of(name: str, given: object, is_allowed: Callable[[float], bool], allow
         SettingError: it is none of these, or has a value that is not allowed.
     """
     if _is_number(given):
-        ramp: Ramp = Linear(cast("float", given), cast("float", given))
+        ramp: Ramp = Linear(float(given), float(given))
     elif isinstance(given, tuple | list):
-        ends = cast("tuple[object, ...]", tuple(given))
-        if len(ends) != 2 or not all(map(_is_number, ends)):
+        ends = [float(end) for end in cast("Sequence[object]", given) if _is_number(end)]
+        if len(ends) != 2 or len(cast("Sequence[object]", given)) != 2:
             raise SettingError(f"{name} is a number, (start, end) or a ramp; got {given!r}.")
-        ramp = Linear(*cast("tuple[float, float]", ends))
+        ramp = Linear(*ends)
     elif isinstance(given, Ramp):
         ramp = given
     else:
@@ -80,5 +81,6 @@ def ramp_of(name: str, given: object, is_allowed: Callable[[float], bool], allow
     return ramp
 
 
-def _is_number(thing: object) -> bool:
-    return isinstance(thing, int | float) and not isinstance(thing, bool)
+def _is_number(thing: object) -> TypeGuard[float]:
+    """Whether it is a number, of NumPy's types too."""
+    return isinstance(thing, Real) and not isinstance(thing, bool)
