@@ -83,4 +83,4 @@ def ramp_of(name: str, given: object, is_allowed: Callable[[float], bool], allow
 
 def _is_number(thing: object) -> TypeGuard[float]:
     """Whether it is a number, of NumPy's types too."""
-    return isinstance(thing, Real) and not isinstance(thing, bool)
+    return not isinstance(thing, bool) and isinstance(thing, Real)
