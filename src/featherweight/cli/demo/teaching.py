@@ -13,10 +13,12 @@ from torch import nn
 from featherweight.cli.demo.subject import Subject, sizes
 from featherweight.cli.distilling.training import check_taught
 from featherweight.cli.network import fingerprint
+from featherweight.cli.output import remark
 from featherweight.distillation.call import distill
 from featherweight.errors import SettingError
 from featherweight.profile import count_params, evaluate
 from featherweight.report import Taught
+from featherweight.report.distilling import ALONE, DISTILLED
 from featherweight.training import TrainingSettings, fit
 from featherweight.zoo import build
 
@@ -46,7 +48,9 @@ def teach(subject: Subject, seed: int, runs: Path) -> Students:
     name = f"{subject.network}-{subject.splits.name}-student-{seed}-{fingerprint(subject.model)}"
     loaders = subject.loaders
     alone = copy.deepcopy(student)
+    remark(f"{ALONE}:")
     fit(alone, loaders.train, loaders.validate, settings, run_dir=runs / f"{name}-alone")
+    remark(f"{DISTILLED}:")
     distilled = distill(
         subject.model,
         student,
