@@ -16,13 +16,13 @@ from featherweight.distillation.checks import check_cache, teachers_of
 from featherweight.distillation.distiller import Distiller, HardLoss
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.mixture import LossLike
-from featherweight.distillation.outputs import find_logits, moved
+from featherweight.distillation.outputs import find_logits, first_batch
 from featherweight.distillation.pairing import Features
 from featherweight.distillation.ramps import Cosine, Linear, Ramp
 from featherweight.distillation.settings import DistillationSettings
 from featherweight.distillation.students import student_from
 from featherweight.distillation.zeros import HeldZeros, zeros_of
-from featherweight.errors import SettingError, TrainingError
+from featherweight.errors import SettingError
 from featherweight.training import TrainingSettings, fit
 from featherweight.training.objective import Batch, Metric, accuracy
 from featherweight.training.streams import preserved_generators, seed_all
@@ -140,7 +140,7 @@ class Distill:
             distiller = Distiller(
                 teacher,
                 learnt,
-                _example(train, teachers),
+                first_batch(train, teachers),
                 loss=copy.deepcopy(loss),  # projectors and queues of this run are no others'
                 alpha=alpha,
                 temperature=temperature,
@@ -183,13 +183,3 @@ def _fastest() -> torch.device | None:
 def _of_the_zoo(networks: Sequence[nn.Module]) -> nn.Module:
     """Return the first that knows its data; else the first."""
     return next((network for network in networks if card_of(unwrap(network)) is not None), networks[0])
-
-
-def _example(train: Iterable[Batch], teachers: Sequence[nn.Module]) -> Batch:
-    """Return the first batch, on the device of the first teacher, which would else move to the batch."""
-    try:
-        batch = next(iter(train))
-    except StopIteration:
-        raise TrainingError("train has no batch.") from None
-    weight = next((p for teacher in teachers for p in teacher.parameters()), None)
-    return batch if weight is None else moved(batch, weight.device)

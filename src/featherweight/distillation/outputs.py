@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherweight.distillation.losses import UNLABELLED
@@ -54,6 +54,18 @@ def parts_of(batch: Batch) -> Parts:
         f"A batch is (inputs, targets), a mapping, or inputs alone, a tensor or (inputs,); "
         f"got {describe(batch)}."
     )
+
+
+def first_batch(train: Iterable[Batch], networks: Iterable[nn.Module]) -> Batch:
+    """Return the first batch, on the device of the first of ``networks`` that has one: a teacher stays there.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    for batch in train:
+        weight = next((p for network in networks for p in network.parameters()), None)
+        return batch if weight is None else moved(batch, weight.device)
+    raise TrainingError("train has no batch.")
 
 
 def _mask(inputs: Any) -> Tensor | None:

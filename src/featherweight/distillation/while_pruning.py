@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -13,8 +13,9 @@ from torch import nn
 from featherweight.core.prunable import unwrap
 from featherweight.distillation.distiller import Distiller, HardLoss
 from featherweight.distillation.mixture import terms_of
+from featherweight.distillation.outputs import first_batch
 from featherweight.distillation.settings import DistillationSettings
-from featherweight.errors import ModelError, SettingError, TrainingError
+from featherweight.errors import ModelError, SettingError
 from featherweight.structured.graph_module import RewrittenModule
 from featherweight.training import TrainingSettings
 from featherweight.training.objective import Batch
@@ -99,7 +100,7 @@ def taught(
         distiller = Distiller(
             schooling.teacher,
             student,
-            _first(batches),
+            first_batch(batches, [schooling.teacher]),
             hard_loss=schooling.hard_loss,
             precision=settings.precision,
             **schooling.distillation.arguments(),
@@ -118,9 +119,3 @@ def _check_taps(student: nn.Module, distillation: DistillationSettings) -> None:
             f"Sizes are written into the network's forward, so that it was cut to a graph, which has no "
             f"modules whose features {', '.join(tapped)} could compare: take losses on logits, such as kd."
         )
-
-
-def _first(batches: Iterable[Any]) -> Any:
-    for batch in batches:
-        return batch
-    raise TrainingError("train has no batch.")
