@@ -135,7 +135,8 @@ def hard_loss(outputs: Any, parts: Parts) -> Tensor:
             f"The student returns {describe(outputs)}, without 'logits' or a loss of its own: pass "
             f"hard_loss=, a function (outputs, targets) -> scalar."
         )
-    with explained("The loss on the labels", logits=logits, targets=parts.targets):
+    what = "The loss on the labels (cross-entropy; hard_loss= gives another)"
+    with explained(what, logits=logits, targets=parts.targets):
         return cross_entropy(logits.float(), parts.targets)
 
 

@@ -364,3 +364,16 @@ def test_maps_of_classes_are_not_sent_to_the_loss_on_tokens(name):
     maps = View(torch.randn(2, 3, 4, 4))
     with pytest.raises(ModelError, match=r"got \(2, 3, 4, 4\): maps .* as features"):
         losses[name]()(maps, maps, Lesson(torch.zeros(2).long()))
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist"])
+def test_a_class_that_is_forbidden_in_both_networks_adds_nothing(name):
+    student, teacher, lesson = example(name)
+    found = []
+    for column in (torch.full((4, 1), -torch.inf), torch.full((4, 1), -1e3)):
+        views = [View(torch.cat([view.logits.detach(), column], 1)) for view in (student, teacher)]
+        own = views[0].logits.requires_grad_()
+        value = losses[name]()(*views, lesson)
+        (slope,) = torch.autograd.grad(value, own)
+        found.append((value.detach(), slope))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)

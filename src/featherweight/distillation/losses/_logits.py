@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from featherweight.distillation.losses._base import View
@@ -44,6 +45,12 @@ def both_logits(student: View, teacher: View) -> tuple[Tensor, Tensor]:
             f"{tuple(goal.shape)}."
         )
     return in_float32(own), in_float32(goal).detach()
+
+
+def divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(q || p) of each row, (n,); where q is 0, as of a forbidden class, it adds nothing."""
+    q = log_q.exp()
+    return torch.where(q > 0, q * (log_q - log_p), 0).sum(1)
 
 
 def class_logits(student: View, teacher: View, *, least: int = 2) -> tuple[Tensor, Tensor]:

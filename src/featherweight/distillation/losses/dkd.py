@@ -22,7 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherweight.distillation.losses._base import UNLABELLED, DistillationLoss, Lesson, View, losses
-from featherweight.distillation.losses._logits import check_temperature, check_weights, class_logits
+from featherweight.distillation.losses._logits import (
+    check_temperature,
+    check_weights,
+    class_logits,
+    divergences,
+)
 from featherweight.errors import DataError, ModelError
 
 
@@ -50,7 +55,7 @@ class DecoupledTargets(DistillationLoss):
         labelled, targets = _labels(lesson.targets, own)
         own_target, own_others = _decoupled(own / temperature, targets)
         target, others = _decoupled(goal / temperature, targets)
-        each = self.alpha * _divergence(own_target, target) + self.beta * _divergence(own_others, others)
+        each = self.alpha * divergences(own_target, target) + self.beta * divergences(own_others, others)
         return temperature**2 * each.where(labelled, 0).sum() / labelled.sum().clamp_min(1)
 
 
@@ -73,7 +78,3 @@ def _decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     others = logits.gather(1, columns + (columns >= targets))
     target = torch.cat([logits.gather(1, targets), others.logsumexp(1, keepdim=True)], 1)
     return F.log_softmax(target, 1), F.log_softmax(others, 1)
-
-
-def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return F.kl_div(log_p, log_q, log_target=True, reduction="none").sum(1)

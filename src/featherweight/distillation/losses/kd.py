@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
-from featherweight.distillation.losses._logits import check_temperature, class_logits
+from featherweight.distillation.losses._logits import check_temperature, class_logits, divergences
 
 
 @losses.register("kd")
@@ -35,4 +35,4 @@ class SoftTargets(DistillationLoss):
         own, goal = class_logits(student, teacher)
         log_p = F.log_softmax(own / temperature, 1)
         log_q = F.log_softmax(goal / temperature, 1)
-        return temperature**2 * F.kl_div(log_p, log_q, log_target=True, reduction="batchmean")
+        return temperature**2 * divergences(log_p, log_q).mean()
