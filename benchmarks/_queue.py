@@ -41,7 +41,7 @@ def perform_all(
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             words = " ".join(f"{name} {record[name]}" for name in shown)
-            split = "validation" if record["test"] is None else "test"  # a run that only chooses reads no test
+            split = "validation" if record["test"] is None else "test"  # runs that choose read no test
             print(
                 f"{number}/{len(runs)} {words}: {split} {record[split]:.4f} ({record['seconds']:.0f} s)",
                 flush=True,

@@ -109,7 +109,7 @@ def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:
     """Give every process the buffers (running statistics) of the first."""
     if accelerator.num_processes > 1:
         for buffer in model.buffers():
-            buffer.copy_(broadcast(buffer.detach()))
+            buffer.copy_(broadcast(buffer.detach()))  # pyright: ignore[reportArgumentType]
 
 
 def of_first(accelerator: Accelerator, value: dict[str, Any]) -> dict[str, Any]:
