@@ -316,3 +316,12 @@ def test_the_best_epoch_of_networks_that_return_tuples_is_found(teacher):
         for wrap in (lambda network: network, Pair)
     )
     assert same(state(plain), state(paired.network))
+
+
+@pytest.mark.parametrize("validate", [[torch.ones(2, 6)], [(torch.ones(2, 6), torch.ones(2, 3).long())]])
+def test_a_validation_split_that_cannot_be_counted_is_refused_before_training(teacher, validate):
+    def hard_loss(outputs, targets):
+        pytest.fail("trained")
+
+    with pytest.raises(TrainingError, match=r"A batch is|Accuracy takes logits"):
+        fw.distill(teacher, net(), loader(), validate, hard_loss=hard_loss, settings=FAST, progress=False)

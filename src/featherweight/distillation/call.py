@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.core.trace import evaluating
 from featherweight.distillation.cache import TeacherCache
 from featherweight.distillation.checks import check_cache, teachers_of
 from featherweight.distillation.distiller import Distiller, HardLoss
@@ -24,7 +25,7 @@ from featherweight.distillation.students import student_from
 from featherweight.distillation.zeros import HeldZeros, zeros_of
 from featherweight.errors import SettingError
 from featherweight.training import TrainingSettings, fit
-from featherweight.training.objective import Batch, Metric, accuracy
+from featherweight.training.objective import Batch, Metric, Objective, accuracy
 from featherweight.training.streams import preserved_generators, seed_all
 from featherweight.zoo import card_of, default_loaders
 
@@ -136,6 +137,8 @@ class Distill:
         learnt = copy.deepcopy(unwrap(student))
         masks = zeros_of(learnt) if keep_zeros else None
         with preserved_generators(torch.device("cpu")):
+            if validate is not None and metric is None:
+                _check_counted(learnt, first_batch(validate, [learnt]))
             seed_all(settings.seed)  # projectors are drawn
             distiller = Distiller(
                 teacher,
@@ -172,6 +175,13 @@ def _accuracy(outputs: Any, targets: Tensor) -> tuple[int, int]:
     """Count correct predictions, of the logits that the losses compare: those of a tuple, too."""
     found = find_logits(outputs)
     return accuracy(outputs if found is None else found, targets)
+
+
+def _check_counted(student: nn.Module, batch: Batch) -> None:
+    """Raise TrainingError where the accuracy cannot be counted: found after an epoch, it would cost that."""
+    objective = Objective(None, _accuracy, label_smoothing=0.0, precision="fp32", channels_last=False)
+    with evaluating(student):
+        objective.metric(*objective.outputs(student, batch))
 
 
 def _fastest() -> torch.device | None:
