@@ -628,3 +628,23 @@ def test_features_are_not_read_after_the_end():
     d.close()
     with pytest.raises(ModelError, match=r"'head' is watched no more: .* is closed"):
         d(batch())
+
+
+def test_losses_are_computed_in_float32_where_the_caller_has_autocast_on():
+    student, given = Net().eval(), batch()
+    d = distiller(student=student, loss=Near())
+    expected = d.loss(student(given[0]), given)
+    outputs = student(given[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(d.loss(outputs, given), expected)
+
+
+def test_teachers_have_their_layout_again_after_a_cache_was_filled(tmp_path):
+    def net():
+        return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+
+    teacher, images = net(), torch.randn(4, 2, 4, 4)
+    with distiller(teacher, net(), images, alpha=1.0) as d:
+        assert not teacher[0].weight.is_contiguous()
+        d.fill_cache([images], tmp_path / "c", progress=False)
+        assert teacher[0].weight.is_contiguous()

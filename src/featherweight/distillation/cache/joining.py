@@ -17,10 +17,11 @@ from featherweight.distillation.watch import Reading
 
 def identity_of(teachers: Sequence[Teacher], leads: Sequence[Lead]) -> Identity:
     """Return the identity of all that ``leads`` read of ``teachers``."""
+    logits = ("logits",) if _read_logits(leads) else ()
     taps = tuple(
         f"{number}: {name}"
         for number, teacher in enumerate(teachers)
-        for name in (*["logits"] * _reads_logits(leads, number), *teacher.watched.names)
+        for name in (*logits, *teacher.watched.names)
     )
     fingerprints = " ".join(teacher.fingerprint for teacher in teachers)
     rounded = any(teacher.precision == "bf16" for teacher in teachers)
@@ -29,10 +30,8 @@ def identity_of(teachers: Sequence[Teacher], leads: Sequence[Lead]) -> Identity:
 
 def stored(readings: Sequence[Reading], leads: Sequence[Lead]) -> list[View]:
     """Return what a cache stores of each teacher: logits only where a loss reads them."""
-    return [
-        reading.whole if _reads_logits(leads, number) else replace(reading.whole, logits=None)
-        for number, reading in enumerate(readings)
-    ]
+    views = [reading.whole for reading in readings]
+    return views if _read_logits(leads) else [replace(view, logits=None) for view in views]
 
 
 def opened(cache: TeacherCache | Folder, identity: Identity) -> TeacherCache:
@@ -49,5 +48,6 @@ def home_of(teachers: Sequence[Teacher], device: torch.device | str | None) -> t
     return torch.device(device) if device is not None else next(weights, torch.device("cpu"))
 
 
-def _reads_logits(leads: Sequence[Lead], number: int) -> bool:
-    return any(lead.term.loss.needs_logits for lead in leads if lead.teacher == number)
+def _read_logits(leads: Sequence[Lead]) -> bool:
+    """Whether some loss does; each loss is taken of each teacher."""
+    return any(lead.term.loss.needs_logits for lead in leads)
