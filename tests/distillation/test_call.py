@@ -325,3 +325,23 @@ def test_a_validation_split_that_cannot_be_counted_is_refused_before_training(te
 
     with pytest.raises(TrainingError, match=r"A batch is|Accuracy takes logits"):
         fw.distill(teacher, net(), loader(), validate, hard_loss=hard_loss, settings=FAST, progress=False)
+
+
+class Drawn(fw.distill.DistillationLoss):
+    """Draws its projector from torch's generator, as losses of users do."""
+
+    features = "embedding"
+
+    def prepare(self, student, teacher):
+        self.map = nn.Linear(student.features[0].shape[1], teacher.features[0].shape[1])
+
+    def forward(self, student, teacher, lesson):
+        return (self.map(student.features[0]) - teacher.features[0]).square().mean()
+
+
+def test_what_losses_draw_is_of_the_seed(teacher):
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(fw.distill(teacher, net_of(0), loader(), loss=Drawn(), settings=FAST, progress=False))
+    assert same(state(found[0]), state(found[1]))

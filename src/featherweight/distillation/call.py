@@ -139,7 +139,7 @@ class Distill:
         with preserved_generators(torch.device("cpu")):
             if validate is not None and metric is None:
                 _check_counted(learnt, first_batch(validate, [learnt]))
-            seed_all(settings.seed)  # projectors are drawn
+            seed_all(settings.seed)  # losses may draw projectors
             distiller = Distiller(
                 teacher,
                 learnt,

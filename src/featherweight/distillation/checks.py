@@ -74,18 +74,21 @@ def check_apart(teacher: nn.Module, student: nn.Module, name: str) -> None:
     advice = "Give a copy: copy.deepcopy(student)."
     if unwrap(teacher) is unwrap(student):
         raise ModelError(f"{name} is the student itself. {advice}")
-    theirs = {id(tensor): path for path, tensor in _tensors(teacher)}
-    shared = [theirs[id(tensor)] for _, tensor in _tensors(student) if id(tensor) in theirs]
+    theirs = {id(thing): path for path, thing in _learning(teacher)}
+    shared = [theirs[id(thing)] for _, thing in _learning(student) if id(thing) in theirs]
     if shared:
         raise ModelError(
-            f"{name} shares {len(shared)} parameters or buffers with the student "
+            f"{name} shares {len(shared)} parameters or modules with buffers with the student "
             f"({', '.join(shared[:3])}), and would change with it. {advice}"
         )
 
 
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _learning(network: nn.Module) -> Iterator[tuple[str, Tensor | nn.Module]]:
+    """Yield parameters, and modules with buffers: a buffer alone may be a constant of many networks."""
     yield from unwrap(network).named_parameters()
-    yield from unwrap(network).named_buffers()
+    for path, module in unwrap(network).named_modules():
+        if any(True for _ in module.buffers(recurse=False)):
+            yield path, module
 
 
 def check_labels(parts: Parts, terms: Sequence[Term], *, is_soft_only: bool, given: object) -> None:
