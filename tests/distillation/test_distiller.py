@@ -652,3 +652,12 @@ def test_teachers_have_their_layout_again_after_a_cache_was_filled(tmp_path):
         assert not teacher[0].weight.is_contiguous()
         d.fill_cache([images], tmp_path / "c", progress=False)
         assert teacher[0].weight.is_contiguous()
+
+
+def test_the_example_is_only_looked_at():
+    """It may come again as the first batch, and a queue must not hold it before."""
+    d = distiller(loss="crd")
+    assert int(d.losses[0]["crd"].filled) == 0
+    assert d.training
+    d(batch())
+    assert int(d.losses[0]["crd"].filled) == 5
