@@ -658,6 +658,7 @@ def test_the_example_is_only_looked_at():
     """It may come again as the first batch, and a queue must not hold it before."""
     d = distiller(loss="crd")
     assert int(d.losses[0]["crd"].filled) == 0
+    assert d.parts == {}
     assert d.training
     d(batch())
     assert int(d.losses[0]["crd"].filled) == 5
