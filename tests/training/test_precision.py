@@ -48,3 +48,15 @@ def test_flags_of_the_cpu(tmp_path, monkeypatch, line, native):
 
 def test_a_system_without_cpuinfo_has_no_flags(tmp_path):
     assert precision._proc_flags(tmp_path / "none") == frozenset()
+
+
+def test_encoders_of_torch_infer_in_bf16_on_padded_texts():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = torch.nn.TransformerEncoder(layer, 2).eval()
+    texts, padding = torch.randn(2, 4, 8), torch.tensor([[False] * 4, [False, False, True, True]])
+    expected = encoder(texts, src_key_padding_mask=padding).detach()  # with gradients, operator by operator
+    with torch.no_grad(), precision.autocast("bf16", CPU):
+        found = encoder(texts, src_key_padding_mask=padding)
+    assert torch.backends.mha.get_fastpath_enabled()
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)

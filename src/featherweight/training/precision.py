@@ -7,12 +7,13 @@ Outputs are always converted back to float32 before the loss.
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from featherweight.core.trace import unfused
 from featherweight.errors import SettingError
 
 _NATIVE_FLAGS = frozenset(
@@ -69,6 +70,13 @@ def _proc_flags(path: Path) -> frozenset[str]:
     )
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a forward pass runs."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+@contextmanager
+def autocast(precision: str, device: torch.device) -> Generator[None]:
+    """Have a forward pass run in ``precision``.
+
+    On CPUs the fast path of torch's encoders does not look at autocast, and fails on what it rounded.
+    """
+    rounds = precision == "bf16"
+    attention = unfused() if rounds and device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=rounds), attention:
+        yield
