@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._queue import is_of, records, spread
+from benchmarks.distillation import accuracy as distillation
+from benchmarks.distillation import overhead
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
 from benchmarks.methods.runs import MAIN, METHODS, Run
@@ -91,6 +93,12 @@ def prune_cost() -> str:
     return _timings("what", stored["rows"], "ms", 1) + f"\n\n{_machine(stored)}"
 
 
+def distillation_overhead() -> str:
+    """Return what a Distiller costs beside the passes that are needed."""
+    stored = _stored("distillation_overhead")
+    return overhead.table(stored) + f"\n\n{_machine(stored)}"
+
+
 def _timings(what: str, sides: dict[str, list[dict[str, Any]]], unit: str, digits: int) -> str:
     """Return median and quartiles of each side of each comparison."""
     scale = {"s": 1, "ms": 1e3}[unit]
@@ -121,6 +129,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "structured accuracy of fashion_cnn": lambda: structured_accuracy("fashion_cnn"),
     "structured speed": structured_speed,
     "structured cost": structured_cost,
+    "distillation": lambda: distillation.table(records(distillation.RESULTS)),
+    "distillation overhead": distillation_overhead,
     "runtime speed": runtime.speed,
     "runtime scaling": runtime.scaling,
     "runtime layers": runtime.layers,
