@@ -6,6 +6,7 @@
 from featherweight.distillation.cache import TeacherCache
 from featherweight.distillation.call import DISTILLING, Distill, distill
 from featherweight.distillation.distiller import Distiller
+from featherweight.distillation.generate import sequence_targets
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.ramps import Cosine, Linear, Ramp
 from featherweight.distillation.settings import DistillationSettings
@@ -25,5 +26,6 @@ __all__ = [
     "View",
     "distill",
     "losses",
+    "sequence_targets",
     "student_from",
 ]

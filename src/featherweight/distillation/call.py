@@ -15,6 +15,7 @@ from featherweight.core.trace import evaluating
 from featherweight.distillation.cache import TeacherCache
 from featherweight.distillation.checks import check_cache, teachers_of
 from featherweight.distillation.distiller import Distiller, HardLoss
+from featherweight.distillation.generate import sequence_targets
 from featherweight.distillation.losses import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.mixture import LossLike
 from featherweight.distillation.outputs import find_logits, first_batch
@@ -52,6 +53,7 @@ class Distill:
         TeacherCache: outputs of a teacher on disk; ``open(folder)``.
         DistillationSettings: loss, alpha, temperature and features, for calls that prune with a teacher.
         student_from: a student that is some blocks of its teacher, or a narrower copy.
+        sequence_targets: batches whose labels a language model decoded, for the loss "sequence".
     """
 
     Distiller = Distiller
@@ -65,6 +67,7 @@ class Distill:
     TeacherCache = TeacherCache
     DistillationSettings = DistillationSettings
     student_from = staticmethod(student_from)
+    sequence_targets = staticmethod(sequence_targets)
 
     def __call__(
         self,

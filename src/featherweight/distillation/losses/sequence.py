@@ -41,7 +41,7 @@ class DecodedSequences(DistillationLoss):
         """Return the loss, a scalar; 0 where no token has a label."""
         own = token_logits(student.logits, "student")
         if lesson.targets is None:
-            raise DataError("sequence needs labels: sequence_targets(teacher, batches, ...) decodes them.")
+            raise DataError("sequence needs labels: fw.distill.sequence_targets decodes them.")
         labels = labels_at(lesson, (own.shape[0], own.shape[1]), self.causal).to(own.device)
         counted = labels != UNLABELLED
         total = F.cross_entropy(in_float32(own[counted]), labels[counted].long(), reduction="sum")
