@@ -253,6 +253,7 @@ def test_what_is_made_in_inference_mode_can_be_trained(name):
     with torch.inference_mode():
         loss = made(name, student, teacher)
     loss(student, teacher, lesson).backward()
+    assert all(parameter.grad is not None for parameter in loss.parameters())
 
 
 def test_a_copy_is_the_same_and_apart(name):
