@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks._queue import is_of, records, spread
 from benchmarks.distillation import accuracy as distillation
-from benchmarks.distillation import overhead
+from benchmarks.distillation import language, overhead
+from benchmarks.distillation import pruning as taught_pruning
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
 from benchmarks.methods.runs import MAIN, METHODS, Run
@@ -130,6 +131,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "structured speed": structured_speed,
     "structured cost": structured_cost,
     "distillation": lambda: distillation.table(records(distillation.RESULTS)),
+    "distillation of language": lambda: language.table(records(language.RESULTS), language.PLAN),
+    "distillation while pruning": lambda: taught_pruning.table(
+        records(taught_pruning.RESULTS), "fashion_cnn", taught_pruning.EPOCHS
+    ),
     "distillation overhead": distillation_overhead,
     "runtime speed": runtime.speed,
     "runtime scaling": runtime.scaling,

@@ -100,6 +100,9 @@ class Plan:
                     yield self.final(candidate, seed)
 
 
+PLAN = Plan(reviews=6_000, epochs=2, tuning=1_500, seeds=3, test=TEST, validation=VALIDATION)
+
+
 def run_all(plan: Plan, results: Path, workers: int) -> None:
     """Do what is missing: the teacher, what it says, the choices, the students, the times."""
     for split, count in (("train", plan.reviews), ("validation", plan.validation), ("test", plan.test)):
@@ -177,10 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reviews", type=int, default=6_000)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--reviews", type=int, default=PLAN.reviews)
+    parser.add_argument("--epochs", type=int, default=PLAN.epochs)
     parser.add_argument("--tuning", type=int, help="reviews to choose with; a quarter where not given")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=PLAN.seeds)
     parser.add_argument("--test", type=int, default=TEST)
     parser.add_argument("--validation", type=int, default=VALIDATION)
     parser.add_argument("--workers", type=int, default=2)
