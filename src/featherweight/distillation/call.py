@@ -160,7 +160,9 @@ class Distill:
         holder = None if masks is None else HeldZeros(learnt, masks)
         with distiller:
             if cache is not None and not isinstance(cache, TeacherCache):
-                distiller.fill_cache(train, cache, progress=progress, device=_fastest())
+                distiller.fill_cache(
+                    train, cache, repeated=settings.epochs > 1, progress=progress, device=_fastest()
+                )
             fit(
                 learnt, train, validate, settings,
                 guidance=distiller, pruner=holder, metric=metric or _accuracy, run_dir=run_dir,

@@ -96,8 +96,7 @@ class Distiller(nn.Module):
             temperature: for the losses that take one; None: their own.
             features: "auto", or pairs (teacher path, student path) for the losses that compare features, or
                 such pairs by the name of the loss. Paths may be patterns, "encoder.layer.*".
-            hard_loss: (outputs, targets) -> scalar; None: the student's own ``output.loss`` of mappings with
-                labels, else cross-entropy over what is labelled.
+            hard_loss: (outputs, targets) -> scalar; None: the student's own, else cross-entropy over labels.
             teacher_weights: of several teachers, above 0; they are divided by their sum. None: equal.
             precision: of the teacher's pass: "auto" (bf16 where the hardware multiplies it), "fp32", "bf16".
             teacher_device: where the teacher runs; None: where the batch is.
@@ -266,6 +265,7 @@ class Distiller(nn.Module):
         epochs: int = 1,
         dtype: str = "fp16",
         overwrite: bool = False,
+        repeated: bool = False,
         progress: bool = True,
         device: torch.device | str | None = None,
     ) -> TeacherCache:
@@ -287,8 +287,9 @@ class Distiller(nn.Module):
         )
         try:
             self._cache = fill(
-                teaching, loader, folder, epochs=epochs, dtype=dtype, overwrite=overwrite, progress=progress
-            )
+                teaching, loader, folder, epochs=epochs, dtype=dtype, overwrite=overwrite, repeated=repeated,
+                progress=progress,
+            )  # fmt: skip
         finally:
             for teacher in self._teachers:
                 teacher.rest()

@@ -1,5 +1,6 @@
 """A cache in the place of the teacher: the same losses, the same training, and what is refused."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -169,6 +170,30 @@ def test_augmented_data_are_refused_before_training_and_nothing_is_left(tmp_path
     assert not teacher[0]._forward_hooks
     assert teacher.training
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.state_dict().values(), strict=True))
+
+
+class ByEpoch(TensorDataset):
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + self.epoch, y
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_augmentation_by_epoch_is_refused_before_the_teacher_runs_unless_one_epoch_is_all(tmp_path, epochs):
+    teacher, student = net(4, 1), net(3, 9)
+    loader = DataLoader(ByEpoch(*images().dataset.tensors), 8)
+    arguments = {"settings": replace(FAST, epochs=epochs), "progress": False, "cache": tmp_path / "c"}
+    if epochs == 1:
+        fw.distill(teacher, student, loader, **arguments)
+        return
+    with pytest.raises(DataError, match="augmented afresh in every epoch"):
+        fw.distill(teacher, student, loader, **arguments)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_example_that_was_not_cached_stops_the_training(tmp_path):

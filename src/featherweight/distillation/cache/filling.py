@@ -49,6 +49,7 @@ def fill(
     epochs: int = 1,
     dtype: str = "fp16",
     overwrite: bool = False,
+    repeated: bool = False,
     progress: bool = True,
 ) -> TeacherCache:
     """Return the cache in ``folder``, filled from ``loader`` unless it is complete already.
@@ -63,6 +64,7 @@ def fill(
         epochs: passes, over a data set that gives another fixed copy after ``set_epoch(epoch)``.
         dtype: "fp16", or "fp32" for values beyond 65504 and twice the space.
         overwrite: fill anew, in the place of any cache that is there.
+        repeated: whether more epochs than ``epochs`` will be read from it, so that they must be the same.
         progress: show a bar, or lines where there is no terminal.
 
     Raises:
@@ -79,6 +81,8 @@ def fill(
             return _opened(folder, teaching.identity, epochs, dtype)
         _check_replaceable(folder)
         first = passes.first(teaching.inputs_of)
+        if repeated:
+            passes.check_repeated(teaching.inputs_of)
         wanted = _manifest(teaching, first, passes, dtype)
         begun = _begun(folder, wanted, keys_of(teaching.inputs_of(first)).tolist(), overwrite)
         with ProgressView(progress, epochs, passes.batches) as view:

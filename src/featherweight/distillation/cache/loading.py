@@ -84,6 +84,19 @@ class Passes:
             raise DataError("The loader has no batch: there is nothing to cache.")
         return first
 
+    def check_repeated(self, inputs_of: Inputs) -> None:
+        """Raise DataError where the next epoch after those that are cached shows other first examples."""
+        if not list(self._owners()):
+            return
+        one, next_one = (next(iter(self.batches_of(epoch)), None) for epoch in (0, self.epochs))
+        if one is None or torch.equal(keys_of(inputs_of(one)), keys_of(inputs_of(next_one))):
+            return
+        raise DataError(
+            "The data are augmented afresh in every epoch (set_epoch gives the first examples another form), "
+            "and the cache would hold those of the first epoch alone. Train without a cache, on data without "
+            "augmentation, or on a data set that holds a fixed number of augmented copies."
+        )
+
     def _owners(self) -> Iterator[Any]:
         for owner in (self._loader, getattr(self._loader, "dataset", None)):
             if callable(getattr(owner, "set_epoch", None)):
