@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from featherweight.core.trace import evaluated
 from featherweight.distillation.taps import Tap
-from featherweight.distillation.teacher import Teacher, evaluated
+from featherweight.distillation.teacher import Teacher
 from featherweight.errors import TrainingError
 
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from featherweight.core.batches import inputs_of, loss_of, read_batch
 from featherweight.errors import SettingError
 from featherweight.structured.batch_norm import reestimate_batch_norm
-from featherweight.structured.batches import inputs_of, loss_of, read_batch
 from featherweight.structured.gradients import gradients_over
 from featherweight.structured.prune import prune_structured
 

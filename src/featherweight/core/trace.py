@@ -192,16 +192,23 @@ def as_arguments(example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Generator[None]:
+def evaluated(model: nn.Module) -> Generator[None]:
     """Put every module into evaluation mode, and back into its own afterwards."""
     training = {module: module.training for module in model.modules()}
-    model.eval()
+    if any(training.values()):
+        model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """``evaluated``, and without gradients."""
+    with evaluated(model), torch.no_grad():
+        yield
 
 
 @contextmanager

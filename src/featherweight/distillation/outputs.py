@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featherweight.core.batches import moved, tensors_in
 from featherweight.distillation.losses import UNLABELLED
 from featherweight.errors import ModelError, TrainingError
 from featherweight.training.objective import Batch, describe, entry, explained
@@ -82,39 +82,13 @@ def find_logits(outputs: Any) -> Tensor | None:
         return outputs
     found = entry(outputs, "logits")
     if found is None and isinstance(outputs, tuple | list):
-        found = next((t for t in _tensors(outputs) if t.ndim > 1), None)
+        found = next((t for t in tensors_in(outputs) if t.ndim > 1), None)
     return found if isinstance(found, Tensor) else None
 
 
 def first_tensor(thing: Any) -> Tensor | None:
     """Return ``thing``, or the first tensor in a tuple, list, mapping or record; None where there is none."""
-    return next(_tensors(thing), None)
-
-
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for value in cast("Mapping[Any, Any]", thing).values():
-            yield from _tensors(value)
-    elif isinstance(thing, tuple | list):
-        for value in cast("Sequence[Any]", thing):
-            yield from _tensors(value)
-    elif is_dataclass(thing) and not isinstance(thing, type):
-        for value in vars(thing).values():
-            yield from _tensors(value)
-
-
-def moved(thing: Any, device: torch.device) -> Any:
-    """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through."""
-    if isinstance(thing, Tensor):
-        return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
-    if isinstance(thing, Mapping):
-        return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
-    if isinstance(thing, tuple | list):
-        values = [moved(value, device) for value in cast("Sequence[Any]", thing)]
-        return values if isinstance(thing, list) else tuple(values)
-    return thing
+    return next(tensors_in(thing), None)
 
 
 def hard_loss(outputs: Any, parts: Parts) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.core.trace import evaluated
 from featherweight.distillation.attention_taps import Attention
 from featherweight.distillation.cache.fingerprint import fingerprint
 from featherweight.distillation.outputs import first_tensor, moved
@@ -125,19 +125,6 @@ class Teacher:
             moves = True
         self._is_changed |= moves
         return where
-
-
-@contextmanager
-def evaluated(network: nn.Module) -> Generator[None]:
-    """Put ``network`` into eval mode, and every module back into its own afterwards."""
-    training = [module for module in network.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def device_of(inputs: Any) -> torch.device:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
+from featherweight.core.batches import outputs_of
 from featherweight.errors import SettingError
-from featherweight.structured.batches import outputs_of
 from featherweight.structured.graph_module import RewrittenModule
 
 

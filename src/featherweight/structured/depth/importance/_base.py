@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from featherweight._registry import Registry
+from featherweight.core.batches import LABELS, loss_of, read_batch
 from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import SettingError
-from featherweight.structured.batches import LABELS, loss_of, read_batch
 from featherweight.structured.depth.blocks import Block
 from featherweight.structured.depth.bypass import Bypass, bypassed
 from featherweight.structured.graph_module import check_batch

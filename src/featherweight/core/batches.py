@@ -7,7 +7,8 @@ only where it was traced with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, cast
 
 import torch
@@ -78,6 +79,33 @@ def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
             f"Pass loss=, or have 'labels' in example_inputs so that the model computes its own."
         )
     return loss(logits, targets)
+
+
+def moved(thing: Any, device: torch.device) -> Any:
+    """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through."""
+    if isinstance(thing, Tensor):
+        return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
+    if isinstance(thing, Mapping):
+        return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
+    if isinstance(thing, tuple | list):
+        values = [moved(value, device) for value in cast("list[Any]", thing)]
+        return values if isinstance(thing, list) else tuple(values)
+    return thing
+
+
+def tensors_in(thing: Any) -> Iterator[Tensor]:
+    """Yield ``thing``, or the tensors in a tuple, list, mapping or record, in order."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        for value in cast("Mapping[Any, Any]", thing).values():
+            yield from tensors_in(value)
+    elif isinstance(thing, tuple | list):
+        for value in cast("list[Any]", thing):
+            yield from tensors_in(value)
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        for value in vars(thing).values():
+            yield from tensors_in(value)
 
 
 def _entry(outputs: Any, name: str) -> Any:

@@ -1,0 +1,187 @@
+"""What ``data=`` is, for every criterion and method that looks at data: losses, and passes without one.
+
+Data are batches, as ``fw.fit`` takes them: ``(inputs, targets)``, or mappings with "labels". For all else
+they are a callable ``model -> iterable of scalar losses``, of which reading one is one forward pass. The
+network evaluates meanwhile, and is given its modes back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featherweight.core.batches import Loss, loss_of, moved, outputs_of, read_batch
+from featherweight.core.prunable import unwrap
+from featherweight.core.trace import evaluated
+from featherweight.errors import ModelError, SettingError
+from featherweight.training.objective import explained
+
+Losses = Callable[[nn.Module], Iterable[Tensor]]
+
+_END = object()
+_FORMS = (
+    "a loader of batches, (inputs, targets) or mappings with 'labels', or a function model -> scalar losses"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One forward pass.
+
+    Attributes:
+        loss: a scalar.
+        outputs: of the network; None where a callable gave the loss.
+        targets: of the batch; None where a callable gave the loss.
+    """
+
+    loss: Tensor
+    outputs: Any = None
+    targets: Any = None
+
+    @property
+    def examples(self) -> int:
+        """Examples in the batch; 1 where that is not known."""
+        return len(self.targets) if isinstance(self.targets, Tensor) and self.targets.ndim else 1
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Data to look at, and the loss on them; see ``of``.
+
+    Attributes:
+        source: batches, or a callable ``model -> iterable of losses``.
+        loss: of outputs and targets of a batch.
+    """
+
+    source: Iterable[Any] | Losses
+    loss: Loss = F.cross_entropy
+
+    @classmethod
+    def of(cls, data: Any, loss: Loss | None = None, *, wanted_by: str = "this") -> Calibration:
+        """Return what ``data=`` means.
+
+        Args:
+            data: batches, a callable, or a Calibration, which is returned as it is.
+            loss: ``(outputs, targets) -> scalar``; None: cross-entropy, which gives way to a loss that the
+                model computes of a mapping.
+            wanted_by: who looks at the data, for errors, such as "criterion='snip'".
+
+        Raises:
+            SettingError: there are no data, or they have another form; or a loss comes with a callable.
+        """
+        if isinstance(data, Calibration):
+            if loss not in (None, F.cross_entropy):
+                raise SettingError("The data have their loss: Calibration.of(loader, loss) takes it.")
+            return data
+        if data is None:
+            raise SettingError(f"{wanted_by} looks at data: pass data=, {_FORMS}.")
+        if isinstance(data, (Tensor, str, bytes)) or not (isinstance(data, Iterable) or callable(data)):
+            raise SettingError(f"data= of {wanted_by} is {_FORMS}; got a {type(data).__name__}.")
+        source = cast("Iterable[Any] | Losses", data)
+        if loss not in (None, F.cross_entropy) and not isinstance(source, Iterable):
+            raise SettingError("loss= would do nothing beside data= that is a function: it gives losses.")
+        return cls(source, F.cross_entropy if loss is None else loss)
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether there are batches to look at; a callable has losses alone."""
+        return isinstance(self.source, Iterable)
+
+    def held(self, batches: int | None = None) -> Calibration:
+        """Return the first ``batches``, read now: the same ones each time, also of a loader that shuffles.
+
+        A callable is asked each time.
+        """
+        if not isinstance(self.source, Iterable):
+            return self
+        return replace(self, source=list(itertools.islice(self.source, batches)))
+
+    def losses(self, model: nn.Module, batches: int | None = None) -> Iterator[Tensor]:
+        """Yield the loss of each batch, scalars that gradients can be taken of.
+
+        Args:
+            model: wrapped (DDP, torch.compile) or not; what is inside runs, on batches moved to its device.
+            batches: how many at most; None: all.
+
+        Raises:
+            SettingError: there is no batch or one of another form, or a loss is no scalar or has no gradient.
+            ModelError: a loss is not finite.
+            TrainingError: the loss cannot be taken of such outputs and targets.
+        """
+        for number, found in enumerate(self.passes(model, batches), start=1):
+            if not found.loss.requires_grad:
+                raise SettingError(
+                    f"Loss {number} of data= has no gradient: it depends on no weight that is trained, or "
+                    f"was computed without gradients (torch.no_grad, .item(), .detach())."
+                )
+            yield found.loss
+
+    def passes(self, model: nn.Module, batches: int | None = None, *, grad: bool = True) -> Iterator[Pass]:
+        """Yield each forward pass, with its loss; see ``losses``. With ``grad`` false, without gradients."""
+        inner, number = unwrap(model), 0
+        with evaluated(inner):
+            for number, found in enumerate(self._passes(inner, batches, grad), start=1):
+                yield _checked(found, number)
+        _check_not_empty(number)
+
+    def run(self, model: nn.Module, batches: int | None = None) -> None:
+        """Run the network without gradients, for those who watch it by hooks; batches need no targets.
+
+        Raises:
+            SettingError: there is no batch.
+        """
+        inner, seen = unwrap(model), 0
+        with evaluated(inner), torch.no_grad():
+            source = self.source if isinstance(self.source, Iterable) else self.source(inner)
+            for item in itertools.islice(source, batches):
+                if self.has_batches:
+                    outputs_of(inner, moved(item, device_of(inner)), labels=True)
+                seen += 1
+        _check_not_empty(seen)
+
+    def _passes(self, model: nn.Module, batches: int | None, grad: bool) -> Iterator[Pass]:
+        # The grad mode is set for a step at a time: across a yield, it would be the caller's too.
+        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+            source = iter(self.source if isinstance(self.source, Iterable) else self.source(model))
+        for _ in itertools.count() if batches is None else range(batches):
+            with torch.inference_mode(False), torch.set_grad_enabled(grad):
+                if (item := next(source, _END)) is _END:
+                    return
+                found = self._pass(model, item) if self.has_batches else Pass(cast("Tensor", item))
+            yield found
+
+    def _pass(self, model: nn.Module, batch: Any) -> Pass:
+        batch = moved(batch, device_of(model))
+        _, targets = read_batch(batch)
+        outputs = outputs_of(model, batch, labels=True)
+        with explained("The loss on data=", outputs=outputs, targets=targets):
+            return Pass(loss_of(outputs, targets, self.loss), outputs, targets)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the first parameter; the CPU where there is none."""
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _checked(found: Pass, number: int) -> Pass:
+    loss: Any = found.loss
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        got = f"{loss.dtype} {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise SettingError(f"A loss of data= is a scalar tensor of floats; loss {number} is {got}.")
+    if not bool(loss.detach().isfinite().all()):
+        raise ModelError(
+            f"Loss {number} of data= is {float(loss.detach()):g}. Are the weights and the inputs finite?"
+        )
+    return found if loss.ndim == 0 else replace(found, loss=loss.reshape(()))
+
+
+def _check_not_empty(seen: int) -> None:
+    if not seen:
+        raise SettingError("data= gave no batch. An iterator can be read only once: pass a loader or a list.")
