@@ -32,6 +32,7 @@ class PrunableWeight:
         aliases: its further names, where it is tied.
         is_output: whether it belongs to the network's last layer, whose outputs must not vanish.
         output_dim: the dimension that counts output units.
+        groups: of a transposed convolution, where that dimension counts those of one group; else 1.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PrunableWeight:
     aliases: tuple[str, ...]
     is_output: bool
     output_dim: int
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class _Parameter:
 
     def as_weight(self, is_output: bool) -> PrunableWeight:
         second = not _class_names(self.owners[0]).isdisjoint(_OUTPUTS_SECOND)
-        return PrunableWeight(self.name, self.tensor, self.aliases, is_output, output_dim=int(second))
+        groups = int(getattr(self.owners[0], "groups", 1)) if second else 1
+        return PrunableWeight(self.name, self.tensor, self.aliases, is_output, int(second), groups)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...], nn.Parameter, tuple[nn.Module, ...]]]:

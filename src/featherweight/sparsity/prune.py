@@ -48,7 +48,7 @@ def prune(
     recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
     prunable = find_prunable(model, recipe.skip)
     zeros = Masks.from_zeros(model, recipe.skip)
-    recipe.check_reachable(zeros)
+    recipe.check_reachable(zeros, prunable)
     masks = recipe.masks(model, prunable, sparsity, data=data, before=zeros)
     masks.apply(model)
     return masks

@@ -1,9 +1,14 @@
-"""A recipe composes criterion, allocation and pattern into masks of exactly the sparsity asked for."""
+"""What is pruned, and how much: the axes of a pruning method composed into masks.
+
+``criterion (what matters) x allocation (how many where) x pattern (what shape)`` meet here and in compose.py,
+and nowhere else; the schedule (when) is added by the Pruner.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -12,19 +17,21 @@ from torch import Tensor, nn
 
 from featherweight._registry import Registry
 from featherweight.core.mask import Mask
-from featherweight.core.masks import Masks
-from featherweight.core.prunable import Prunable, PrunableWeight, units, unwrap
+from featherweight.core.masks import Masks, zero_
+from featherweight.core.prunable import Prunable, unwrap
+from featherweight.core.rows import rows_shape
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.allocation import Allocation, allocations
+from featherweight.sparsity.compose import compose
 from featherweight.sparsity.criteria import Context, Criterion, criteria
-from featherweight.sparsity.patterns import Pattern, patterns
+from featherweight.sparsity.patterns import Pattern, row_pattern
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to prune to: the axes but time. Each is a registered name, or a callable of its kind.
+    """What to prune to: the axes but time. Each is a name, or a callable or object of its kind.
 
     Attributes:
         sparsity: fraction of the prunable weights that become zero, 0 <= sparsity < 1.
@@ -50,17 +57,38 @@ class Recipe:
                 f"To keep a tenth of the weights, ask for 0.9."
             )
         object.__setattr__(self, "skip", (self.skip,) if isinstance(self.skip, str) else tuple(self.skip))
-        _resolve(criteria, self.criterion)
+        _rounds_of(_resolve(criteria, self.criterion))
         _resolve(allocations, self.allocation)
-        _resolve(patterns, self.pattern)
+        row_pattern(self.pattern)
 
-    def check_reachable(self, now: Masks) -> None:
-        """Raise SettingError if fewer weights than this asks for are kept ``now``."""
-        if now.kept < round((1 - self.sparsity) * now.numel):
+    def check_reachable(self, now: Masks, prunable: Prunable) -> None:
+        """Check that this can be reached from the masks ``now`` of the ``prunable`` weights.
+
+        Raises:
+            SettingError: fewer weights than this asks for are kept now, or the pattern keeps fewer always.
+        """
+        kept = _kept(self.sparsity, now.numel)
+        pattern = row_pattern(self.pattern)
+        if now.kept <= kept - pattern.granularity:
             raise SettingError(
                 f"The model is {now.sparsity:.2%} sparse already, more than the {self.sparsity:.2%} asked "
                 f"for; zeros are not filled again. Ask for more, or start from the dense network."
             )
+        shapes = [rows_shape(w.tensor.shape, w.output_dim, w.groups) for w in prunable.weights]
+        if (most := pattern.most(shapes)) < kept:
+            lowest = -(-10_000 * (now.numel - most) // now.numel) / 10_000
+            raise SettingError(
+                f"Pattern {self.pattern!r} keeps at most {most:,} of these {now.numel:,} weights: the lowest "
+                f"sparsity that works is {lowest}, got {self.sparsity}."
+            )
+
+    def context(self, model: nn.Module, data: Any = None) -> Context:
+        """Return what criteria and allocations may look at, to be made once for many ``masks``."""
+        return Context(unwrap(model), data, self.seed)
+
+    def prepared(self, context: Context) -> Recipe:
+        """Return this recipe with an allocation that has looked at the model, so that it does not again."""
+        return replace(self, allocation=_prepared(_resolve(allocations, self.allocation), context))
 
     def masks(
         self,
@@ -70,8 +98,14 @@ class Recipe:
         *,
         data: Any = None,
         before: Masks | None = None,
+        context: Context | None = None,
     ) -> Masks:
         """Return masks of exactly ``round((1 - sparsity) * prunable.numel)`` kept weights.
+
+        Patterns that keep several weights together keep fewer, by less than ``pattern.granularity``; and all
+        do where fewer than that are neither pruned before nor excluded by the pattern. A criterion with
+        ``rounds`` prunes in so many steps: the density falls exponentially, and the model is scored with the
+        masks of the step before applied to it; its weights are as before afterwards.
 
         Args:
             model: the network, as the criterion sees it.
@@ -79,34 +113,76 @@ class Recipe:
             sparsity: the sparsity wanted now, 0..1.
             data: handed to the criterion.
             before: masks so far; what they pruned stays pruned.
+            context: what the criterion looks at, in place of one made of ``model`` and ``data``.
 
         Raises:
             ModelError: a criterion gave scores that are NaN or of a wrong shape, or an allocation counts
                 that do not add up.
             SettingError: so few weights would be kept that a layer or an output would vanish.
         """
-        scores = self._scores(model, prunable, data)
-        if before is not None:
-            scores = {name: _without_pruned(score, before[name]) for name, score in scores.items()}
-        must_keep = {w.name: _must_keep(w, scores[w.name]) for w in prunable.weights}
-        kept = round((1 - sparsity) * prunable.numel)
-        counts = _checked_counts(_resolve(allocations, self.allocation)(scores, kept), scores, kept)
-        counts = _with_floors(counts, {name: len(places) for name, places in must_keep.items()})
-        pattern = _resolve(patterns, self.pattern)
-        masks: dict[str, Mask] = {}
-        for name, score in scores.items():
-            lifted = score.reshape(-1).index_fill(0, must_keep[name], torch.inf).view(score.shape)
-            masks[name] = pattern(lifted, counts[name])
-        return Masks(masks, prunable.left_alone)
+        context = context or self.context(model, data)
+        allocation = _prepared(_resolve(allocations, self.allocation), context)
+        pattern = row_pattern(self.pattern)
+        start = prunable.numel if before is None else before.kept
+        kept = _kept(sparsity, prunable.numel)
+        rounds = _rounds_of(_resolve(criteria, self.criterion))
+        for number, level in enumerate(_levels(start, kept, rounds)):
+            with _pruned(model, before if number else None):
+                scores = self._scores(prunable, before, context)
+                masks = compose(scores, prunable.weights, level, allocation, pattern)
+            before = Masks(masks, prunable.left_alone)
+        assert before is not None
+        return before
 
-    def _scores(self, model: nn.Module, prunable: Prunable, data: Any) -> dict[str, Tensor]:
+    def _scores(self, prunable: Prunable, before: Masks | None, context: Context) -> dict[str, Tensor]:
         weights = {w.name: w.tensor.detach() for w in prunable.weights}
-        scores = _resolve(criteria, self.criterion)(weights, Context(unwrap(model), data, self.seed))
-        return {name: _checked_scores(name, weight, scores) for name, weight in weights.items()}
+        scores = _resolve(criteria, self.criterion)(weights, context)
+        checked = {name: _checked_scores(name, weight, scores) for name, weight in weights.items()}
+        if before is None:
+            return checked
+        return {name: _without_pruned(score, before[name]) for name, score in checked.items()}
 
 
 def _resolve(registry: Registry[T], choice: str | T) -> T:
     return registry[choice] if isinstance(choice, str) or not callable(choice) else choice  # pyright: ignore
+
+
+def _kept(sparsity: float, numel: int) -> int:
+    return round((1 - sparsity) * numel)
+
+
+def _prepared(allocation: Allocation, context: Context) -> Allocation:
+    prepare = getattr(allocation, "prepared", None)
+    return allocation if prepare is None else prepare(context)
+
+
+def _rounds_of(criterion: Criterion) -> int:
+    rounds = getattr(criterion, "rounds", 1)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise SettingError(f"rounds of a criterion is a whole number of at least 1, got {rounds!r}.")
+    return rounds
+
+
+def _levels(start: int, kept: int, rounds: int) -> list[int]:
+    """Return how many weights are kept after each round: ``start (kept / start)^(r / rounds)``."""
+    if rounds == 1 or not 0 < kept < start:
+        return [kept]
+    return [round(start * (kept / start) ** (r / rounds)) for r in range(1, rounds)] + [kept]
+
+
+@contextmanager
+def _pruned(model: nn.Module, masks: Masks | None) -> Generator[None]:
+    """Apply ``masks`` to ``model``, and give the weights back whatever happens."""
+    bound = [] if masks is None else masks.bind(model)
+    saved = [weight.detach().clone() for weight, _ in bound]
+    try:
+        for weight, pruned in bound:
+            zero_(weight, pruned)
+        yield
+    finally:
+        with torch.no_grad():
+            for (weight, _), values in zip(bound, saved, strict=True):
+                weight.copy_(values)
 
 
 def _checked_scores(name: str, weight: Tensor, scores: Mapping[str, Tensor]) -> Tensor:
@@ -123,39 +199,5 @@ def _checked_scores(name: str, weight: Tensor, scores: Mapping[str, Tensor]) -> 
     return score if low.isfinite() and high.isfinite() else score.clamp(-limit, limit)
 
 
-def _checked_counts(counts: Mapping[str, int], scores: Mapping[str, Tensor], kept: int) -> Mapping[str, int]:
-    if counts.keys() != scores.keys() or sum(counts.values()) != kept:
-        raise ModelError(
-            f"The allocation keeps {sum(counts.values())} weights in {len(counts)} layers, expected {kept} "
-            f"in {len(scores)}: it returns {{layer: weights kept}} that add up to its second argument."
-        )
-    return counts
-
-
 def _without_pruned(score: Tensor, mask: Mask) -> Tensor:
     return score if mask.kept == mask.numel else score.masked_fill(~mask.keep.to(score.device), -torch.inf)
-
-
-def _must_keep(weight: PrunableWeight, scores: Tensor) -> Tensor:
-    """Return flat indices to keep whatever the sparsity: a layer's best weight, each output's at the end."""
-    if not weight.is_output:
-        return scores.reshape(-1).argmax().view(1)
-    flat = torch.arange(scores.numel(), device=scores.device).view(scores.shape)
-    best = units(scores, weight.output_dim).argmax(1, keepdim=True)
-    return units(flat, weight.output_dim).gather(1, best).view(-1)
-
-
-def _with_floors(counts: Mapping[str, int], floors: Mapping[str, int]) -> dict[str, int]:
-    """Raise each layer to its floor, taking from the layers that keep most; the total stays."""
-    if sum(counts.values()) < sum(floors.values()):
-        raise SettingError(
-            f"The sparsity leaves {sum(counts.values())} weights, but at least {sum(floors.values())} must "
-            f"stay (one in each layer, one for each output of the last layer). Ask for less sparsity."
-        )
-    raised = {name: max(count, floors[name]) for name, count in counts.items()}
-    excess = sum(raised.values()) - sum(counts.values())
-    for name in sorted(raised, key=lambda n: floors[n] - raised[n]):
-        taken = min(excess, raised[name] - floors[name])
-        raised[name] -= taken
-        excess -= taken
-    return raised
