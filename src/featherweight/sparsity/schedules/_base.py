@@ -1,5 +1,7 @@
 """What a schedule is: the sparsity wanted after each optimizer step, a pure function of the step.
 
+One that also moves the kept weights, at the same sparsity, says so by ``growth_at``.
+
 ``begin``, ``end`` and ``every`` are optimizer steps if whole numbers, or fractions of the run if
 floats in 0..1; ``planned(total_steps)`` turns fractions into steps.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 from featherweight._registry import Registry
 from featherweight.errors import SettingError
@@ -17,27 +19,58 @@ Time = int | float
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How masks move to other weights, each layer's count staying.
+
+    Attributes:
+        fraction: of each layer's kept weights, which are dropped and as many grown instead, 0..1.
+        by: which weights grow: any ("random"), or those of the largest gradient ("gradient").
+    """
+
+    fraction: float
+    by: Literal["random", "gradient"]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise SettingError(f"The fraction of a Growth lies in 0..1, got {self.fraction!r}.")
+        if self.by not in ("random", "gradient"):
+            raise SettingError(f"A Growth is by 'random' or 'gradient', got {self.by!r}.")
+
+
+@dataclass(frozen=True)
 class Schedule(ABC):
     """When to prune, and how far.
 
     Attributes:
         begin: when sparsity starts to grow from the initial one.
+        refills: whether a sparsity lower than before is reached by letting go of masks.
     """
 
     begin: Time = 0
+    refills: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self._times():
             _check_time(name, getattr(self, name))
-        if type(self.begin) is type(self.finish) and self.finish < self.begin:
+        if type(self.begin) is type(self.last) and self.last < self.begin:
             raise SettingError(
-                f"end of a schedule is not before its begin, got {self.begin!r}..{self.finish!r}."
+                f"end of a schedule is not before its begin, got {self.begin!r}..{self.last!r}."
             )
 
     @property
     def finish(self) -> Time:
         """When the target is reached."""
         return self.begin
+
+    @property
+    def last(self) -> Time:
+        """When masks change for the last time."""
+        return self.finish
+
+    @property
+    def grows(self) -> bool:
+        """Whether weights that were pruned may come back."""
+        return self.refills or type(self).growth_at is not Schedule.growth_at
 
     def _times(self) -> list[str]:
         """Return the names of the times that are set."""
@@ -65,6 +98,14 @@ class Schedule(ABC):
             return target
         progress = (step - int(self.begin)) / (int(self.finish) - int(self.begin))
         return self._between(progress, initial, target)
+
+    def growth_at(self, step: int) -> Growth | None:
+        """Return how masks move after ``step`` steps; None: they stay, or are computed anew."""
+        return None
+
+    def ready_at(self, step: int) -> bool:
+        """Whether the network is as sparse as asked after ``step`` steps."""
+        return self.is_planned and step >= self.finish
 
     @abstractmethod
     def updates_at(self, step: int) -> bool:
