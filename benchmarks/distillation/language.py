@@ -100,7 +100,7 @@ class Plan:
                     yield self.final(candidate, seed)
 
 
-PLAN = Plan(reviews=6_000, epochs=2, tuning=1_500, seeds=3, test=TEST, validation=VALIDATION)
+PLAN = Plan(reviews=4_000, epochs=2, tuning=1_000, seeds=3, test=TEST, validation=VALIDATION)
 
 
 def run_all(plan: Plan, results: Path, workers: int) -> None:

@@ -23,7 +23,7 @@ import featherweight as fw
 from featherweight.profile.latency import time_in_turns
 from featherweight.training.precision import autocast, choose_precision
 
-VALIDATION, TEST = 1_500, 10_000
+VALIDATION, TEST = 1_500, 5_000
 ALPHA, TEMPERATURE = 0.9, 2.0
 LAST = ("bert.encoder.layer.5", "bert.encoder.layer.2")  # the last hidden states, teacher's and student's
 TEACHER, STUDENT = "teacher", "student"
