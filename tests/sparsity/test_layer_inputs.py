@@ -7,13 +7,17 @@ from torch.nn import functional as F
 
 from featherweight.core.prunable import find_prunable
 from featherweight.sparsity import _windows
-from featherweight.sparsity.layer_inputs import valid_positions, watched_inputs
+from featherweight.sparsity.layer_inputs import EnoughError, valid_positions, watched_inputs
 
 
 def rows_of(weight):
     """(outputs, positions * inputs): written out here, so that the source has no say in it."""
-    first = torch.movedim(weight.tensor.detach(), weight.output_dim, 0)
-    return first.flatten(2).transpose(1, 2).flatten(1) if first.ndim > 2 else first
+    tensor = weight.tensor.detach()
+    if weight.groups > 1:
+        tensor = torch.cat([part.transpose(0, 1) for part in tensor.chunk(weight.groups)])
+    elif weight.output_dim:
+        tensor = tensor.transpose(0, 1)
+    return tensor.flatten(2).transpose(1, 2).flatten(1) if tensor.ndim > 2 else tensor
 
 
 def seen_by(model, run):
@@ -85,6 +89,10 @@ CONVOLUTIONS = {
     "transposed": (nn.ConvTranspose2d(4, 3, 3, bias=False), (2, 4, 5, 4)),
     "transposed, all at once": (
         nn.ConvTranspose2d(4, 3, (3, 2), (2, 3), (4, 0), (1, 2), dilation=(1, 2), bias=False),
+        (2, 4, 5, 4),
+    ),
+    "transposed, grouped": (
+        nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, bias=False),
         (2, 4, 5, 4),
     ),
     "transposed 1d": (nn.ConvTranspose1d(4, 3, 4, 2, 1, bias=False), (2, 4, 5)),
@@ -227,13 +235,12 @@ def test_weights_that_are_not_seen_are_named_with_the_reason():
         def __init__(self):
             super().__init__()
             self.lstm, self.unused, self.turned = nn.LSTM(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
-            self.some, self.up = nn.Linear(4, 4), nn.ConvTranspose1d(4, 4, 3, groups=2)
-            self.mixed = nn.Linear(4, 4)
+            self.some, self.mixed = nn.Linear(4, 4), nn.Linear(4, 4)
 
         def forward(self, x):
             x = self.lstm(x)[0] @ self.turned.weight  # its inputs are the other dimension
             x = F.linear(x, self.some.weight[:2]).repeat(1, 1, 2)
-            return torch.einsum("tbi,oi->tbo", self.up(x.mT)[..., :4], self.mixed.weight)
+            return torch.einsum("tbi,oi->tbo", x, self.mixed.weight)
 
     _, watch, _ = seen_by(Strange(), lambda m, _: m(torch.randn(2, 4, 4)))
     reasons = watch.unseen()
@@ -242,7 +249,6 @@ def test_weights_that_are_not_seen_are_named_with_the_reason():
     assert "nothing reached it" in reasons["unused.weight"]
     assert "exchanged" in reasons["turned.weight"]
     assert "a part of it" in reasons["some.weight"]
-    assert "conv_transpose1d does not show" in reasons["up.weight"]
     assert "einsum does not show" in reasons["mixed.weight"]
 
 
@@ -280,6 +286,16 @@ def test_an_exception_of_the_receiver_stops_the_pass_and_leaves_nothing_behind()
     assert watch.uses == {"0.weight": 1}
     assert torch.backends.mha.get_fastpath_enabled() == before
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_a_pass_is_left_after_the_last_use_that_was_asked_for():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    with watched_inputs(find_prunable(model).weights) as watch:
+        watch.enough = {"0.weight": 2}
+        with pytest.raises(EnoughError):
+            model(torch.randn(2, 4))
+    assert watch.uses == {"0.weight": 2}
 
 
 def test_inputs_carry_no_gradient_and_gradients_flow_on():

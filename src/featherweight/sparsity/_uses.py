@@ -89,8 +89,7 @@ def _convolution(input: Tensor, weight: Tensor, bias: Any = None, *given: Any, *
 def _transposed(input: Tensor, weight: Tensor, bias: Any = None, *given: Any, **named: Any) -> Iterator[Use]:
     order = ("stride", "padding", "output_padding", "groups", "dilation")
     window = Window(**dict(zip(order, given, strict=False)), **named)
-    if window.groups == 1:  # a row of a grouped one's weight serves an output of each group
-        yield Use(weight, 1, lambda _: transposed_rows(input, tuple(weight.shape[2:]), window))
+    yield Use(weight, 1, lambda _: transposed_rows(input, tuple(weight.shape[2:]), window))
 
 
 def attention_projections(call: Mapping[str, Any], valid: Tensor | None) -> Iterator[Use]:

@@ -40,7 +40,7 @@ def convolution_rows(inputs: Tensor, kernel: Pair, window: Window) -> Iterator[T
 
 
 def transposed_rows(inputs: Tensor, kernel: Pair, window: Window) -> Iterator[Tensor]:
-    """Yield pieces as ``convolution_rows`` does, for a transposed convolution of one group.
+    """Yield pieces as ``convolution_rows`` does, for a transposed convolution.
 
     It is a convolution of the inputs with zeros between them, its kernel turned round.
     """
@@ -50,7 +50,7 @@ def transposed_rows(inputs: Tensor, kernel: Pair, window: Window) -> Iterator[Te
     after = [b + o for b, o in zip(before, _each(window.output_padding, kernel), strict=True)]
     padded = F.pad(_spaced(_batched(inputs, kernel), strides), _interleaved(before, after))
     windows = _windows(padded, kernel, (1,) * len(kernel), spread)
-    yield from _pieces(windows.flip(tuple(range(-len(kernel), 0))), 1)
+    yield from _pieces(windows.flip(tuple(range(-len(kernel), 0))), window.groups)
 
 
 def _each(value: int | Sequence[int], kernel: Pair) -> Pair:

@@ -6,8 +6,8 @@ so ``inputs[g] @ rows[outputs of group g].flatten(1).T`` is what the layer gives
 sample (a token, or a position of a convolution's output). Only grouped convolutions have several groups.
 
 Weights are recognised where a function of torch takes them, by their place in memory, whichever module calls
-it: linear, convolution and transposed convolution of one group, matrix products, multi-head attention (query,
-key, value and output projections) and recurrent cells. Nothing is kept: each call is handed on and forgotten.
+it: linear, convolution and transposed convolution, matrix products, multi-head attention (query, key, value
+and output projections) and recurrent cells. Nothing is kept: each call is handed on and forgotten.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from featherweight.core.prunable import PrunableWeight
+from featherweight.core.rows import rows_shape
 from featherweight.core.trace import unfused
 from featherweight.sparsity._uses import READERS, Use, attention_output, attention_projections
 
@@ -47,6 +48,10 @@ class LayerInput:
     name: str
     inputs: Tensor
     outputs: range
+
+
+class EnoughError(Exception):
+    """Raised out of a network that need not run to its end: see ``InputWatch.enough``."""
 
 
 Receive = Callable[[LayerInput], None]
@@ -95,12 +100,14 @@ class InputWatch(TorchFunctionMode):
             with these two dimensions (or with both in one) are handed out without the others. None: all. Keys
             and values that attention itself is told to ignore (``key_padding_mask``) are left out anyway.
         uses: how often each weight was used, in the order in which they first were.
+        enough: uses of weights after which the forward pass is left by an ``EnoughError``; empty: never.
     """
 
     def __init__(self, weights: Sequence[PrunableWeight], receive: Receive | None = None) -> None:
         super().__init__()
         self.valid: Tensor | None = None
         self.uses: dict[str, int] = {}
+        self.enough: dict[str, int] = {}
         self._receive = receive
         self._weights = {_place(weight.tensor): weight for weight in weights}
         self._obstacles: dict[str, str] = {}
@@ -137,10 +144,16 @@ class InputWatch(TorchFunctionMode):
             return
         self.uses[weight.name] = self.uses.get(weight.name, 0) + 1
         if self._receive is not None:
-            outputs = range(weight.tensor.shape[weight.output_dim]) if use.outputs is None else use.outputs
+            count = rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)[0]
+            outputs = range(count) if use.outputs is None else use.outputs
             for inputs in use.pieces(self.valid):
                 if inputs.shape[1]:
                     self._receive(LayerInput(weight.name, inputs.detach(), outputs))
+        self._leave_if_enough()
+
+    def _leave_if_enough(self) -> None:
+        if self.enough and all(self.uses.get(name, 0) >= count for name, count in self.enough.items()):
+            raise EnoughError
 
     def _note_other_use(self, func: Any, watched: set[_Place], result: Any) -> None:
         """Note functions that compute something of a weight; views and getters do not."""
