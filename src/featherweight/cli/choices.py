@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-_REGISTERED = re.compile(r'^@\w+\.register\("(\w+)"\)', re.MULTILINE)
+_REGISTERED = re.compile(r'^@?\w+\.(?:register|form)\("([^"]+)"', re.MULTILINE)
 
 
 def choices(axis: str) -> str:

@@ -130,8 +130,15 @@ class Calibration:
                 yield _checked(found, number)
         _check_not_empty(number)
 
-    def run(self, model: nn.Module, batches: int | None = None) -> None:
-        """Run the network without gradients, for those who watch it by hooks; batches need no targets.
+    def run(
+        self, model: nn.Module, batches: int | None = None, *, before: Callable[[Any], None] | None = None
+    ) -> None:
+        """Run the network without gradients, for those who watch it; batches need no targets.
+
+        Args:
+            model: as for ``losses``.
+            batches: how many at most; None: all.
+            before: called with each batch before it runs; never where a callable gives the losses.
 
         Raises:
             SettingError: there is no batch.
@@ -141,7 +148,10 @@ class Calibration:
             source = self.source if isinstance(self.source, Iterable) else self.source(inner)
             for item in itertools.islice(source, batches):
                 if self.has_batches:
-                    outputs_of(inner, moved(item, device_of(inner)), labels=True)
+                    batch = moved(item, device_of(inner))
+                    if before is not None:
+                        before(batch)
+                    outputs_of(inner, batch, labels=True)
                 seen += 1
         _check_not_empty(seen)
 
@@ -153,10 +163,11 @@ class Calibration:
             with torch.inference_mode(False), torch.set_grad_enabled(grad):
                 if (item := next(source, _END)) is _END:
                     return
-                found = self._pass(model, item) if self.has_batches else Pass(cast("Tensor", item))
+                found = self.pass_of(model, item) if self.has_batches else Pass(cast("Tensor", item))
             yield found
 
-    def _pass(self, model: nn.Module, batch: Any) -> Pass:
+    def pass_of(self, model: nn.Module, batch: Any) -> Pass:
+        """Return one forward pass of ``model`` as it is, on a batch moved to its device."""
         batch = moved(batch, device_of(model))
         _, targets = read_batch(batch)
         outputs = outputs_of(model, batch, labels=True)

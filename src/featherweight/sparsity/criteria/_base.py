@@ -1,7 +1,8 @@
 """What a criterion is: scores for every prunable weight; the highest scores are kept.
 
 A criterion is a callable ``(weights, context) -> scores``. One that looks at a layer at a time is a
-function of one weight under ``@layerwise``. Scores are float32, of the weight's shape, without NaN.
+function of one weight under ``@layerwise``. Scores are float32, of the weight's shape, without NaN. One with
+settings is a frozen dataclass with ``__call__``; its ``rounds`` ask the recipe to prune in so many steps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight._registry import Registry
+from featherweight.errors import SettingError
 
 Scores = Mapping[str, Tensor]
 
@@ -54,3 +56,9 @@ def layerwise(score: LayerCriterion) -> Criterion:
         return {name: score(weight, name, context) for name, weight in weights.items()}
 
     return over_all
+
+
+def check_rounds(rounds: int) -> None:
+    """Raise SettingError unless ``rounds`` is a whole number of at least 1."""
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:  # pyright: ignore
+        raise SettingError(f"rounds is a whole number of at least 1, got {rounds!r}.")
