@@ -14,7 +14,7 @@ from featherweight.core.prunable import unwrap
 from featherweight.distillation.settings import DistillationSettings
 from featherweight.distillation.while_pruning import Schooling, TeacherLike, taught
 from featherweight.errors import SettingError
-from featherweight.sparsity.allocation import Allocation
+from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.pruner import Pruner
@@ -31,11 +31,7 @@ class _PrunerOfOneRun(Pruner):
 
     def plan(self, total_steps: int) -> None:
         super().plan(total_steps)
-        if self.schedule.finish > total_steps:
-            raise SettingError(
-                f"The schedule reaches the target after {self.schedule.finish} steps, but the run has "
-                f"{total_steps}. Give it an earlier end (0.5 is half of the run) or train for more epochs."
-            )
+        self.schedule.check_fits(total_steps)
 
 
 def progressive_prune(
@@ -45,7 +41,7 @@ def progressive_prune(
     train: Any = None,
     validate: Any = None,
     criterion: str | Criterion = "magnitude",
-    allocation: str | Allocation = "global",
+    allocation: AllocationLike = "global",
     pattern: str | Pattern = "unstructured",
     schedule: str | Schedule = "cubic",
     skip: Sequence[str] = (),
@@ -64,9 +60,10 @@ def progressive_prune(
         train: loader of (inputs, targets) batches; None: that of the model's own data set (zoo models).
         validate: loader of the split that the best epoch is chosen on; None as for ``train``.
         criterion: how much a weight matters.
-        allocation: how many weights each layer keeps.
+        allocation: how many weights each layer keeps, also {name or pattern: sparsity} for some of them.
         pattern: the shapes that zeros may have.
-        schedule: when to prune, in steps or fractions of the run.
+        schedule: when to prune, in steps or fractions of the run; also one that has weights grow again. Zeros
+            that are there before stay.
         skip: names or patterns of parameters and modules to leave alone.
         settings: epochs, rate, precision, seed and the like.
         loss: ``loss(outputs, targets)``; None: cross-entropy.

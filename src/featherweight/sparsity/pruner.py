@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from featherweight.core.hold import Held
 from featherweight.core.mask import Mask
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
-from featherweight.errors import MaskError, ModelError, SettingError
-from featherweight.sparsity.allocation import Allocation
+from featherweight.errors import MaskError, ModelError, ResumeError, SettingError
+from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.criteria import Criterion
+from featherweight.sparsity.growth import Mover, forget
+from featherweight.sparsity.observing import Observer, is_skipped, learner_of
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.recipe import Recipe
-from featherweight.sparsity.schedules import Schedule, schedules
+from featherweight.sparsity.schedules import Growth, Schedule, schedules
 
 
 class Pruner:
@@ -32,7 +36,8 @@ class Pruner:
 
     The masks are applied by a hook that runs after each optimizer step, so momentum and weight decay
     cannot bring a weight back. Steps that the optimizer does not take (accumulation, a skipped AMP
-    step) do not count.
+    step) do not count. Weights come back with schedules that grow them (SET, RigL, AC/DC), from zero and
+    without what the optimizer remembered of them.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Pruner:
         sparsity: float = 0.9,
         *,
         criterion: str | Criterion = "magnitude",
-        allocation: str | Allocation = "global",
+        allocation: AllocationLike = "global",
         pattern: str | Pattern = "unstructured",
         schedule: str | Schedule = "cubic",
         data: Any = None,
@@ -55,19 +60,23 @@ class Pruner:
             model: the network that is trained, wrapped (DDP, torch.compile) or not.
             sparsity: fraction of the prunable weights to be zero at the end, 0 <= sparsity < 1.
             criterion: how much a weight matters: a name, or a callable as in sparsity.criteria.
-            allocation: how many weights each layer keeps: a name or a callable.
-            pattern: the shapes that zeros may have: a name or a callable.
+            allocation: how many weights each layer keeps: a name, a callable, or ``{name or pattern:
+                sparsity}`` for some layers. One that looks at the model does so when the pruner is attached.
+            pattern: the shapes that zeros may have: a name such as "2:4", "1x4" or "per_output", or an object
+                or function as in sparsity.patterns.
             schedule: when: a name, or a ``fw.schedules`` object. One with fractions needs ``plan``.
             data: handed to criteria that look at data.
             skip: names or patterns of parameters and modules to leave alone.
             seed: seed of everything random.
-            masks: what is pruned already, such as ``Masks.from_zeros(model)``; it stays pruned.
+            masks: what is pruned already, such as ``Masks.from_zeros(model)``; it stays pruned, also with
+                schedules that grow weights.
 
         Raises:
             SettingError: a setting is wrong, or ``skip`` matches nothing.
             ModelError: there is nothing to prune.
         """
         self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
+        self._in_words = str(self.recipe)
         self.schedule = schedules[schedule]() if isinstance(schedule, str) else schedule
         if not isinstance(self.schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingError(
@@ -76,12 +85,19 @@ class Pruner:
             )
         self.model, self.data = model, data
         self.prunable = find_prunable(model, self.recipe.skip)
-        self.step = 0
-        self.masks = self._starting_from(masks)
+        self.step, self._updated = 0, -1  # after how many steps masks were computed last
+        self.masks = self._never = self._starting_from(masks)
         self._initial = self.masks.sparsity
-        self.recipe.check_reachable(self.masks)
+        self._counts = {name: mask.kept for name, mask in self.masks.items()}
+        self.recipe.check_reachable(self.masks, self.prunable)
+        self._check_growth()
+        self._observer: Observer | None = None
+        if (learner := learner_of(criterion)) is not None:
+            self._observer = Observer(learner, self.prunable)
+            self.recipe = replace(self.recipe, criterion=learner)
         self._held: list[Held] = []
         self._handles: list[Any] = []
+        self._optimizers: list[Optimizer] = []
 
     def _starting_from(self, masks: Masks | None) -> Masks:
         everything = {
@@ -94,6 +110,14 @@ class Pruner:
             raise MaskError(f"masks= covers weights that are left alone here: {', '.join(unknown[:5])}.")
         return Masks(everything | dict(masks), self.prunable.left_alone)
 
+    def _check_growth(self) -> None:
+        if self.schedule.grows and self._never.kept <= round((1 - self.recipe.sparsity) * self._never.numel):
+            raise SettingError(
+                f"Nothing could grow: masks= prunes {self._never.sparsity:.2%}, all that is asked for, and "
+                f"that stays pruned also with {self.schedule}. Leave masks= out: zeros are the smallest "
+                f"weights, and are pruned first."
+            )
+
     @property
     def sparsity(self) -> float:
         """Sparsity of the prunable weights now, 0..1."""
@@ -101,8 +125,8 @@ class Pruner:
 
     @property
     def ready(self) -> bool:
-        """Whether the target is reached."""
-        return self.schedule.is_planned and self.step >= self.schedule.finish
+        """Whether the network is as sparse as asked."""
+        return self.schedule.ready_at(self.step)
 
     def plan(self, total_steps: int) -> None:
         """Turn a schedule given in fractions into steps of a run of ``total_steps`` optimizer steps."""
@@ -135,29 +159,35 @@ class Pruner:
                 "The optimizer holds none of the weights to prune. Make it from model.parameters() of the "
                 "model that the pruner was given, after moving that model to its device."
             )
+        self.recipe = self.recipe.prepared(self.recipe.context(self.model, self.data))
         self._held = _held(self.masks, self.model)
-        if self.schedule.updates_at(self.step):
+        if self.schedule.updates_at(self.step) and self._updated != self.step:
             self._update()
         else:
             self._hold()
-        self._handles = [inner.register_step_post_hook(self._after_step)]
+        self._optimizers = [inner, *further]
+        self._handles = []
+        if self._observer is not None:  # before the hooks that prune: scores are of all steps so far
+            self._handles = [handle for each in self._optimizers for handle in self._observer.watch(each)]
+        self._handles.append(inner.register_step_post_hook(self._after_step))
         self._handles += [each.register_step_post_hook(self._after_step_of_another) for each in further]
 
     def detach(self) -> None:
         """Stop pruning and stop holding zeros; masks stay in ``self.masks``."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._optimizers = [], []
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        skipped = getattr(optimizer, "found_inf", None)  # GradScaler leaves it to fused optimizers to skip
-        if skipped is not None and bool(skipped):
+        if is_skipped(optimizer):
             return
         self.step += 1
         if self.schedule.updates_at(self.step):
             self._update()
-            return
-        self._hold()
+        elif (growth := self.schedule.growth_at(self.step)) is not None:
+            self._move(growth)
+        else:
+            self._hold()
 
     def _after_step_of_another(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._hold()
@@ -171,38 +201,81 @@ class Pruner:
     def _update(self) -> None:
         target = self.schedule.sparsity_at(self.step, self.recipe.sparsity, self._initial)
         self._hold()
-        self.masks = self.recipe.masks(self.model, self.prunable, target, data=self.data, before=self.masks)
+        before = self._never if self.schedule.refills else self.masks
+        if target <= self._initial and target < self.recipe.sparsity:
+            self._adopt(before)  # nothing is pruned yet, or nothing any more
+        else:
+            self._adopt(self.recipe.masks(self.model, self.prunable, target, data=self.data, before=before))
+        self._counts = {name: mask.kept for name, mask in self.masks.items()}
+        self._updated = self.step
+
+    def _move(self, growth: Growth) -> None:
+        self._hold()
+        mover = Mover(self.recipe, self.model, self.prunable, self._never)
+        self._adopt(mover.moved(self.masks, self._counts, growth, self.step))
+
+    def _adopt(self, masks: Masks) -> None:
+        """Hold ``masks`` from now on; what they let grow starts at zero, unknown to the optimizers."""
+        for weight in self.prunable.weights if self.schedule.grows else ():
+            keep = masks[weight.name].keep
+            grown = keep & ~self.masks[weight.name].keep.to(keep.device)
+            forget(self._optimizers, weight, grown)
+        self.masks = masks
         self._held = _held(self.masks, self.model)
         self._hold()
 
     def fingerprint(self) -> str:
         """Return the settings in words, the same in every process: pruners with the same ones do the same."""
-        return re.sub(r" at 0x[0-9a-fA-F]+", "", f"{self.recipe} {self.schedule} {self._initial}")
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", f"{self._in_words} {self.schedule} {self._initial}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what ``load_state_dict`` needs to go on: step, masks, initial sparsity; plain tensors."""
-        return {
+        """Return what ``load_state_dict`` needs to go on, as plain tensors and numbers.
+
+        That is the step, the masks, how many weights each layer keeps while masks move, the masks given at
+        the start where they prune anything, and what the criterion has learned.
+        """
+        state: dict[str, Any] = {
             "step": self.step,
+            "updated": self._updated,
             "initial": self._initial,
             "keep": {name: mask.keep.clone() for name, mask in self.masks.items()},
+            "counts": dict(self._counts),
+            "never": {name: m.keep.clone() for name, m in self._never.items() if m.kept < m.numel},
         }
+        if self._observer is not None:
+            state["criterion"] = copy.deepcopy(self._observer.criterion.state_dict())
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()``; the masks are applied at once.
 
         Raises:
             MaskError: the state is of a pruner of other weights.
+            ResumeError: the criterion learns, and the state has nothing of it.
         """
         if state["keep"].keys() != self.masks.keys():
             differing = sorted(state["keep"].keys() ^ self.masks.keys())
             raise MaskError(
                 f"The saved pruner has masks of other weights; differing: {', '.join(differing[:5])}."
             )
-        masks = Masks({name: Mask(keep) for name, keep in state["keep"].items()}, self.prunable.left_alone)
+        if self._observer is not None and "criterion" not in state:
+            raise ResumeError(f"The saved pruner had another criterion than {self._observer.criterion}.")
+        masks, never = self._masks_in(state["keep"]), self._masks_in(state.get("never", {}))
         held = _held(masks, self.model)
-        self.masks, self.step, self._initial = masks, int(state["step"]), float(state["initial"])
+        if self._observer is not None:
+            self._observer.criterion.load_state_dict(copy.deepcopy(state["criterion"]))
+        self.masks, self._never = masks, never
+        self._counts = dict(state["counts"]) if "counts" in state else {n: m.kept for n, m in masks.items()}
+        self.step, self._initial = int(state["step"]), float(state["initial"])
+        self._updated = int(state.get("updated", -1))
         self._held = held
         self._hold()
+
+    def _masks_in(self, saved: Mapping[str, Tensor]) -> Masks:
+        """Return saved masks; a weight that is not among them is kept whole."""
+        whole = {name: torch.ones_like(mask.keep) for name, mask in self.masks.items()}
+        keep = whole | dict(saved)
+        return Masks({name: Mask(keep[name]) for name in whole}, self.prunable.left_alone)
 
 
 def _inner(optimizer: Optimizer) -> Optimizer:
