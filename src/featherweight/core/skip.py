@@ -11,12 +11,19 @@ from torch import nn
 from featherweight.errors import SettingError
 
 
-def match_skip(skip: str | Sequence[str], parameters: Sequence[tuple[str, ...]]) -> dict[str, str]:
+def match_skip(
+    skip: str | Sequence[str],
+    parameters: Sequence[tuple[str, ...]],
+    option: str = "skip",
+    among: str = "parameter or module of the model",
+) -> dict[str, str]:
     """Return the skipped parameters by first name, each with the first pattern that matches it.
 
     Args:
         skip: names or patterns (``*``, ``?``, ``[...]``).
         parameters: the names of each parameter, several where it is tied.
+        option: what the patterns were given as, for errors.
+        among: what the parameters are, for errors.
 
     Raises:
         SettingError: an entry of ``skip`` matches nothing; with near names.
@@ -25,7 +32,8 @@ def match_skip(skip: str | Sequence[str], parameters: Sequence[tuple[str, ...]])
     for pattern in [skip] if isinstance(skip, str) else skip:
         hits = [names for names in parameters if any(_matches(pattern, name) for name in names)]
         if not hits:
-            raise SettingError(_no_match(pattern, [name for names in parameters for name in names]))
+            near = _near(pattern, [name for names in parameters for name in names])
+            raise SettingError(f"{option}={pattern!r} matches no {among}.{near}")
         for names in hits:
             found.setdefault(names[0], pattern)
     return found
@@ -50,8 +58,7 @@ def _matches(pattern: str, name: str) -> bool:
     return any(fnmatchcase(".".join(parts[:stop]), pattern) for stop in range(1, len(parts) + 1))
 
 
-def _no_match(pattern: str, names: Sequence[str]) -> str:
+def _near(pattern: str, names: Sequence[str]) -> str:
     paths = sorted({name.rpartition(".")[0] for name in names} | set(names))
     near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.4)
-    hint = f" Near names: {', '.join(near)}." if near else f" Parameters begin: {', '.join(names[:3])}, ..."
-    return f"skip={pattern!r} matches no parameter or module of the model.{hint}"
+    return f" Near names: {', '.join(near)}." if near else f" Parameters begin: {', '.join(names[:3])}, ..."

@@ -21,7 +21,7 @@ from featherweight.core.masks import Masks, zero_
 from featherweight.core.prunable import Prunable, unwrap
 from featherweight.core.rows import rows_shape
 from featherweight.errors import ModelError, SettingError
-from featherweight.sparsity.allocation import Allocation, allocations
+from featherweight.sparsity.allocation import Allocation, AllocationLike, allocation_of
 from featherweight.sparsity.compose import compose
 from featherweight.sparsity.criteria import Context, Criterion, criteria
 from featherweight.sparsity.patterns import Pattern, row_pattern
@@ -36,7 +36,7 @@ class Recipe:
     Attributes:
         sparsity: fraction of the prunable weights that become zero, 0 <= sparsity < 1.
         criterion: how much a weight matters.
-        allocation: how many weights each layer keeps.
+        allocation: how many weights each layer keeps; {name or pattern: sparsity} is ``PerLayer``.
         pattern: the shapes that zeros may have.
         skip: names or patterns of parameters and modules to leave alone.
         seed: seed of everything random.
@@ -44,7 +44,7 @@ class Recipe:
 
     sparsity: float = 0.9
     criterion: str | Criterion = "magnitude"
-    allocation: str | Allocation = "global"
+    allocation: AllocationLike = "global"
     pattern: str | Pattern = "unstructured"
     skip: Sequence[str] = ()
     seed: int = 0
@@ -58,14 +58,15 @@ class Recipe:
             )
         object.__setattr__(self, "skip", (self.skip,) if isinstance(self.skip, str) else tuple(self.skip))
         _rounds_of(_resolve(criteria, self.criterion))
-        _resolve(allocations, self.allocation)
+        allocation_of(self.allocation)
         row_pattern(self.pattern)
 
     def check_reachable(self, now: Masks, prunable: Prunable) -> None:
         """Check that this can be reached from the masks ``now`` of the ``prunable`` weights.
 
         Raises:
-            SettingError: fewer weights than this asks for are kept now, or the pattern keeps fewer always.
+            SettingError: fewer weights than this asks for are kept now, the pattern keeps fewer always, or
+                the sparsities given for single layers do not make this total.
         """
         kept = _kept(self.sparsity, now.numel)
         pattern = row_pattern(self.pattern)
@@ -74,13 +75,13 @@ class Recipe:
                 f"The model is {now.sparsity:.2%} sparse already, more than the {self.sparsity:.2%} asked "
                 f"for; zeros are not filled again. Ask for more, or start from the dense network."
             )
-        shapes = [rows_shape(w.tensor.shape, w.output_dim, w.groups) for w in prunable.weights]
-        if (most := pattern.most(shapes)) < kept:
+        if (most := sum(self._limits(prunable).values())) < kept:
             lowest = -(-10_000 * (now.numel - most) // now.numel) / 10_000
             raise SettingError(
                 f"Pattern {self.pattern!r} keeps at most {most:,} of these {now.numel:,} weights: the lowest "
                 f"sparsity that works is {lowest}, got {self.sparsity}."
             )
+        self._towards(allocation_of(self.allocation), prunable)
 
     def context(self, model: nn.Module, data: Any = None) -> Context:
         """Return what criteria and allocations may look at, to be made once for many ``masks``."""
@@ -88,7 +89,7 @@ class Recipe:
 
     def prepared(self, context: Context) -> Recipe:
         """Return this recipe with an allocation that has looked at the model, so that it does not again."""
-        return replace(self, allocation=_prepared(_resolve(allocations, self.allocation), context))
+        return replace(self, allocation=_prepared(allocation_of(self.allocation), context))
 
     def masks(
         self,
@@ -121,7 +122,7 @@ class Recipe:
             SettingError: so few weights would be kept that a layer or an output would vanish.
         """
         context = context or self.context(model, data)
-        allocation = _prepared(_resolve(allocations, self.allocation), context)
+        allocation = self._towards(_prepared(allocation_of(self.allocation), context), prunable)
         pattern = row_pattern(self.pattern)
         start = prunable.numel if before is None else before.kept
         kept = _kept(sparsity, prunable.numel)
@@ -133,6 +134,18 @@ class Recipe:
             before = Masks(masks, prunable.left_alone)
         assert before is not None
         return before
+
+    def _limits(self, prunable: Prunable) -> dict[str, int]:
+        """Return how many weights of each layer the pattern lets be kept."""
+        most = row_pattern(self.pattern).most
+        return {w.name: most([rows_shape(w.tensor.shape, w.output_dim, w.groups)]) for w in prunable.weights}
+
+    def _towards(self, allocation: Allocation, prunable: Prunable) -> Allocation:
+        """Return ``allocation`` as it is on the way to this sparsity; raises SettingError if it cannot be."""
+        if (towards := getattr(allocation, "towards", None)) is None:
+            return allocation
+        sizes = {w.name: w.tensor.numel() for w in prunable.weights}
+        return towards(sizes, self._limits(prunable), _kept(self.sparsity, prunable.numel))
 
     def _scores(self, prunable: Prunable, before: Masks | None, context: Context) -> dict[str, Tensor]:
         weights = {w.name: w.tensor.detach() for w in prunable.weights}

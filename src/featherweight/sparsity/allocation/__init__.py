@@ -2,5 +2,18 @@
 
 from featherweight.sparsity.allocation import erk, global_, lamp, uniform
 from featherweight.sparsity.allocation._base import Allocation, alive, allocations, apportion
+from featherweight.sparsity.allocation.per_layer import AllocationLike, PerLayer, allocation_of
 
-__all__ = ["Allocation", "alive", "allocations", "apportion", "erk", "global_", "lamp", "uniform"]
+__all__ = [
+    "Allocation",
+    "AllocationLike",
+    "PerLayer",
+    "alive",
+    "allocation_of",
+    "allocations",
+    "apportion",
+    "erk",
+    "global_",
+    "lamp",
+    "uniform",
+]

@@ -2,6 +2,11 @@
 
 An allocation is a callable ``(scores, kept) -> {layer: kept of it}``. Scores are float tensors of the
 weights' shapes; an entry of -inf is dead already and cannot be kept. The counts add up to ``kept``.
+
+An allocation may have two methods that the recipe calls before: ``prepared(context) -> allocation``, to look
+at the model and the data (the context is that of criteria), and ``towards(sizes, limits, kept) ->
+allocation``, to be told the layers' sizes, how much of each the pattern lets be kept and how many weights are
+kept in the end, and to refuse what cannot be.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ class Patterns(Registry[Pattern]):
         try:
             return super().__getitem__(name)
         except UnknownNameError as error:
-            forms = "; ".join(form.words for form in self._forms if form.words)
-            raise UnknownNameError(f"{error} Names may be of the form {forms}.") from None
+            forms = " and ".join(form.words for form in self._forms if form.words)
+            raise UnknownNameError(f"{error} Also names of the form {forms}.") from None
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or any(
