@@ -27,6 +27,7 @@ PUBLIC = [
     "load",
     "load_data",
     "load_model",
+    "lottery",
     "profile",
     "progressive_prune",
     "progressive_prune_structured",
@@ -36,6 +37,7 @@ PUBLIC = [
     "runtime",
     "save",
     "schedules",
+    "sensitivity",
     "sparsity",
     "structured",
     "training",
@@ -54,7 +56,7 @@ FUNCTIONS = [
         "load_model",
     ),
     *("profile", "progressive_prune", "progressive_prune_structured"),
-    *("prune", "prune_structured", "reestimate_batch_norm", "save"),
+    *("prune", "prune_structured", "reestimate_batch_norm", "save", "sensitivity"),
 ]
 
 
@@ -68,7 +70,7 @@ def test_every_name_is_there_and_documented(name: str) -> None:
     assert getattr(fw, name).__doc__
 
 
-@pytest.mark.parametrize("first", ["distillation", "evaluate", "progressive_prune", "zoo"])
+@pytest.mark.parametrize("first", ["distillation", "evaluate", "progressive_prune", "sensitivity", "zoo"])
 def test_functions_stay_functions_whatever_was_used_first(first: str) -> None:
     """A module of the name of a function (profile, prune) must not take its place once it is imported."""
     code = (

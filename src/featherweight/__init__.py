@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from featherweight.distillation import distill
     from featherweight.export import export_onnx
     from featherweight.profile import Profile, count_params, evaluate, profile
-    from featherweight.sparsity import Masks, Pruner, prune, schedules
+    from featherweight.sparsity import Masks, Pruner, lottery, prune, schedules
     from featherweight.sparsity.progressive import progressive_prune
+    from featherweight.sparsity.sensitivity import sensitivity
     from featherweight.structured import prune_structured, reestimate_batch_norm
     from featherweight.structured.checkpoint import load, save
     from featherweight.structured.progressive import progressive_prune_structured
@@ -32,6 +33,7 @@ _MODULES = (
     "artifact",
     "distillation",
     "errors",
+    "lottery",
     "runtime",
     "schedules",
     "sparsity",
@@ -56,6 +58,7 @@ _HOME = {
     "load": "featherweight.structured.checkpoint",
     "load_data": "featherweight.zoo",
     "load_model": "featherweight.zoo",
+    "lottery": "featherweight.sparsity.lottery",
     "profile": "featherweight.profile",
     "progressive_prune": "featherweight.sparsity.progressive",
     "progressive_prune_structured": "featherweight.structured.progressive",
@@ -65,6 +68,7 @@ _HOME = {
     "runtime": "featherweight.runtime",
     "save": "featherweight.structured.checkpoint",
     "schedules": "featherweight.sparsity.schedules",
+    "sensitivity": "featherweight.sparsity.sensitivity",
     "sparsity": "featherweight.sparsity",
     "structured": "featherweight.structured",
     "training": "featherweight.training",
@@ -89,6 +93,7 @@ __all__ = [
     "load",
     "load_data",
     "load_model",
+    "lottery",
     "profile",
     "progressive_prune",
     "progressive_prune_structured",
@@ -98,6 +103,7 @@ __all__ = [
     "runtime",
     "save",
     "schedules",
+    "sensitivity",
     "sparsity",
     "structured",
     "training",
