@@ -23,7 +23,7 @@ from featherweight.sparsity.growth import Mover, forget
 from featherweight.sparsity.observing import Observer, is_skipped, learner_of
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.recipe import Recipe
-from featherweight.sparsity.schedules import Growth, Schedule, schedules
+from featherweight.sparsity.schedules import Growth, Schedule, schedule_of
 
 
 class Pruner:
@@ -77,12 +77,7 @@ class Pruner:
         """
         self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
         self._in_words = str(self.recipe)
-        self.schedule = schedules[schedule]() if isinstance(schedule, str) else schedule
-        if not isinstance(self.schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise SettingError(
-                f"schedule is a name or an object such as fw.schedules.Cubic(begin=0, end=1000), "
-                f"got {schedule!r}."
-            )
+        self.schedule = schedule_of(schedule)
         self.model, self.data = model, data
         self.prunable = find_prunable(model, self.recipe.skip)
         self.step, self._updated = 0, -1  # after how many steps masks were computed last

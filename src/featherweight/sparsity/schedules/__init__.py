@@ -1,6 +1,6 @@
 """Schedules: when the sparsity grows. Importing this package registers them all."""
 
-from featherweight.sparsity.schedules._base import Growth, Schedule, schedules
+from featherweight.sparsity.schedules._base import Growth, Schedule, schedule_of, schedules
 from featherweight.sparsity.schedules.acdc import ACDC
 from featherweight.sparsity.schedules.cubic import Cubic
 from featherweight.sparsity.schedules.iterative import Iterative
@@ -19,5 +19,6 @@ __all__ = [
     "OneShot",
     "RigL",
     "Schedule",
+    "schedule_of",
     "schedules",
 ]

@@ -99,6 +99,16 @@ class Schedule(ABC):
         progress = (step - int(self.begin)) / (int(self.finish) - int(self.begin))
         return self._between(progress, initial, target)
 
+    def check_fits(self, total_steps: int) -> None:
+        """Raise SettingError if this planned schedule is not over after ``total_steps`` steps."""
+        late = self.finish if self.finish > total_steps else self.last
+        if late > total_steps:
+            what = "reaches the target" if late == self.finish else "moves weights for the last time"
+            raise SettingError(
+                f"The schedule {what} after {late} steps, but the run has {total_steps}. Give it an earlier "
+                f"end (0.5 is half of the run) or train for more epochs."
+            )
+
     def growth_at(self, step: int) -> Growth | None:
         """Return how masks move after ``step`` steps; None: they stay, or are computed anew."""
         return None
@@ -152,3 +162,17 @@ def _check_time(name: str, time: Time) -> None:
 
 
 schedules: Registry[type[Schedule]] = Registry("schedule")
+
+
+def schedule_of(choice: str | Schedule) -> Schedule:
+    """Return the schedule that a name or an object stands for.
+
+    Raises:
+        SettingError: it stands for none.
+    """
+    schedule = schedules[choice]() if isinstance(choice, str) else choice
+    if not isinstance(schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SettingError(
+            f"schedule is a name or an object such as fw.schedules.Cubic(begin=0, end=1000), got {choice!r}."
+        )
+    return schedule

@@ -1,0 +1,1 @@
+"""Pruning in the training loops of others; each is imported by itself, as it needs their library."""
