@@ -43,7 +43,7 @@ RECIPES = {
         "vit_tiny",
         "fashion_mnist",
         fw.TrainingSettings(
-            epochs=16, learning_rate=1e-3, warmup=0.1, optimizer="adamw", weight_decay=0.05, clip=1.0
+            epochs=40, learning_rate=1e-3, warmup=0.1, optimizer="adamw", weight_decay=0.05, clip=1.0
         ),
     ),
 }

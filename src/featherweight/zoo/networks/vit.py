@@ -92,8 +92,8 @@ class VisionTransformer(nn.Module):
     def _init(self) -> None:
         """Draw weights as the paper's code does, but positions that are seen beside patches.
 
-        The paper's standard deviation of 0.02 is a thirtieth of what the patches of a small network have. With
-        ten times that, and wider linear layers, 330 steps reach 74% of Fashion-MNIST, where 860 reached 65%.
+        The paper's standard deviation of 0.02 is a thirtieth of what patches have in a small network. With
+        ten times that, and wider linear layers, 330 steps reach 74% of Fashion-MNIST; 860 reached 65%.
         """
         nn.init.trunc_normal_(self.cls_token, std=0.02, a=-0.04, b=0.04)
         nn.init.trunc_normal_(self.pos_embed, std=0.2, a=-0.4, b=0.4)
