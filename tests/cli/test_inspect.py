@@ -205,6 +205,49 @@ def test_sensitivity(invoke, mynet):
     assert "a part of the validation split" not in result.stderr
 
 
+def test_sensitivity_of_single_weights(invoke, mynet):
+    from featherweight import sensitivity
+    from featherweight.cli.batches import make_batches
+    from featherweight.cli.network import make_network
+
+    words = ["--unstructured", "--data", "mynet:data", "--report", "r.html", "--json", "a.json"]
+    more = ["--levels", "0.9,0.5", "--pattern", "2:4", "--criterion", "taylor", "--skip", "2"]
+    result = invoke("inspect", "mynet:net", "--sensitivity", *words, *more)
+    assert result.exit_code == 0, result.output
+    record = json.loads((mynet / "a.json").read_text())
+    expected = sensitivity(
+        make_network("mynet:net", None), make_batches("mynet:data").validate, (0.5, 0.9),
+        pattern="2:4", criterion="taylor", skip=["2"], progress=False,
+    )  # fmt: skip
+    assert record == {"model": "mynet:net"} | json.loads(expected.to_json())
+    assert [layer["name"] for layer in record["layers"]] == ["0.weight"]
+    assert f"{100 * record['layers'][0]['points'][1]['score']:.2f}%" in result.stdout
+    page = (mynet / "r.html").read_text()
+    assert page.count("<svg") == 2
+    assert "chosen by taylor, pattern 2:4" in page
+    assert not [path for path in mynet.iterdir() if path.suffix == ".scan"]
+
+
+def test_an_interrupted_scan_of_single_weights_goes_on(invoke, mynet, monkeypatch):
+    from featherweight.sparsity.sensitivity import scan
+
+    measured, original = [], scan.measure
+
+    def interrupted(*args):
+        measured.append(1)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(scan, "measure", interrupted)
+    words = ["inspect", "mynet:net", "--sensitivity", "--unstructured", "--data", "mynet:data"]
+    result = invoke(*words, "--levels", "0.5")
+    assert (result.exit_code, "same command goes on" in result.stderr) == (130, True)
+    assert invoke(*words, "--levels", "0.5").exit_code == 0
+    assert len(measured) == 3 + 2
+    assert not [path for path in mynet.iterdir() if path.suffix == ".scan"]
+
+
 MORE = """
 def more(): return torch.nn.Linear(16, 16), torch.nn.ReLU()
 
@@ -331,6 +374,14 @@ def test_an_interrupted_scan_goes_on(invoke, deeper, monkeypatch, json_file):
         (["mynet:net", "--criterion", "l1"], "--criterion would do nothing without --sensitivity"),
         (["mynet:net", "--skip", "0"], "--skip would do nothing without --sensitivity"),
         (["mynet:net", "--examples", "9"], "--examples would do nothing without --sensitivity"),
+        (["mynet:net", "--unstructured"], "--unstructured would do nothing without --sensitivity"),
+        ([*SCAN, "--levels", "0.5"], "--levels would do nothing without --unstructured"),
+        ([*SCAN, "--pattern", "2:4"], "--pattern would do nothing without --unstructured"),
+        ([*SCAN, "--unstructured", "--keeps", "0.5"], "--keeps would do nothing with --unstructured"),
+        ([*SCAN, "--unstructured", "--input-shape", "1,8"], "--input-shape would do nothing with"),
+        ([*SCAN, "--unstructured", "--levels", "a"], "--levels is fractions of a layer's weights"),
+        ([*SCAN, "--unstructured", "--pattern", "7"], "pattern"),
+        ([*SCAN, "--unstructured", "--criterion", "l2"], "No criterion is called 'l2'"),
         ([*SCAN, "--keeps", "0.5,0.5"], "--keeps is fractions of a group's units with commas"),
         ([*SCAN, "--keeps", "a"], "--keeps is fractions of a group's units with commas"),
         ([*SCAN, "--criterion", "l3"], "No structured criterion is called 'l3'"),

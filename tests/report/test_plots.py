@@ -52,6 +52,9 @@ MORE = {
     "no group": lambda: plots.sensitivity([], 0.9),
     "one group, nothing lost": lambda: plots.sensitivity([WidthCurve(UGLY, 1, (1.0,), (0.9,))], 0.9),
     "a metric below 0": lambda: plots.sensitivity([WidthCurve("g", 4, (0.5,), (-3.0,))], -1.0, "minus loss"),
+    "no layer": lambda: plots.heat_map([], (0.5,), 0.9),
+    "one layer, nothing lost": lambda: plots.heat_map([WidthCurve(UGLY, 1, (0.5,), (0.9,))], (0.5,), 0.9),
+    "a metric": lambda: plots.heat_map([WidthCurve("g", 4, (0.5,), (-3.0,))], (0.5,), -1.0, "minus loss"),
     "no step": lambda: plots.steps([], "its MACs"),
     "one step, nothing lost": lambda: plots.steps([CutStep(0.5, 1, 1, 0.9, 0.9)], "its MACs"),
 }
@@ -68,6 +71,17 @@ def test_the_groups_that_fall_most_have_a_name():
     said = "".join(ElementTree.fromstring(plots.sensitivity(curves, 0.9)).itertext())
     assert [f"layer{n}.weight" in said for n in (23, 24, 29)] == [False, True, True]
     assert "the other 24 groups" in said
+
+
+def test_the_heat_map_says_every_score():
+    curves = [WidthCurve(f"layer{n}.weight", 9, (0.5, 0.1), (0.9 - n / 100, 0.5)) for n in range(3)]
+    said = "".join(ElementTree.fromstring(plots.heat_map(curves, (0.5, 0.9), 0.91)).itertext())
+    for words in ("layer0.weight", "layer2.weight", "90.0%", "89.0%", "88.0%", "whole network (91.0%)"):
+        assert words in said
+    said = "".join(
+        ElementTree.fromstring(plots.sensitivity(curves, 0.9, what=("weights", "layer"))).itertext()
+    )
+    assert "weights of the layer that are kept (%), all other layers whole" in said
 
 
 def test_steps_say_both_accuracies():

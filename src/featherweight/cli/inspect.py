@@ -14,7 +14,8 @@ from featherweight.cli.failures import resumable
 from featherweight.cli.resolve import is_factory
 from featherweight.errors import SettingError
 
-_ONLY_SCAN = ("data", "keeps", "criterion", "skip", "examples", "report")
+_ONLY_SCAN = ("data", "keeps", "unstructured", "levels", "pattern", "criterion", "skip", "examples", "report")
+_OF_GROUPS, _OF_WEIGHTS = ("keeps", "input_shape"), ("levels", "pattern")
 
 
 def _scan(help: str, metavar: str | None = None) -> Any:
@@ -41,7 +42,10 @@ Groups = Annotated[
     bool, typer.Option("--groups", help="Show which layers are cut together, and why others cannot be.")
 ]
 Sensitivity = Annotated[
-    bool, typer.Option("--sensitivity", help="Show the accuracy with each group cut alone; needs --data.")
+    bool,
+    typer.Option(
+        "--sensitivity", help="Show the accuracy with each group, or layer, cut alone; needs --data."
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -54,10 +58,32 @@ Keeps = Annotated[
     str | None,
     _scan("Fractions of a group's units to keep, 0.75,0.5,0.25,0.1 unless given.", "FRACTION,..."),
 ]
-Criterion = Annotated[
-    str | None, _scan(f"By which units go: {choices('structured/importance')} (l2 unless given).")
+Unstructured = Annotated[
+    bool,
+    typer.Option(
+        "--unstructured",
+        help="Set single weights of each layer to zero, in place of cutting groups.",
+        rich_help_panel="With --sensitivity",
+    ),
 ]
-Skip = Annotated[list[str] | None, _scan("Leave the groups of these parameters or modules alone.", "PATTERN")]
+Levels = Annotated[
+    str | None,
+    _scan(
+        "With --unstructured: fractions of a layer's weights, 0.5,0.7,0.8,0.9,0.95,0.98 unless given.",
+        "FRACTION,...",
+    ),
+]
+Pattern = Annotated[
+    str | None, _scan("With --unstructured: the shapes of the zeros, such as 2:4 or 1x4.", "NAME")
+]
+Criterion = Annotated[
+    str | None,
+    _scan(
+        f"By which units go: {choices('structured/importance')} (l2 unless given). With --unstructured: "
+        f"{choices('sparsity/criteria')} (magnitude unless given)."
+    ),
+]
+Skip = Annotated[list[str] | None, _scan("Leave these parameters or modules alone.", "PATTERN")]
 Examples = Annotated[
     str | None, _scan("Of the validation split, from all over it, 2000 unless given.", "N|all")
 ]
@@ -73,6 +99,9 @@ def inspect(
     sensitivity: Sensitivity = False,
     data: Data = None,
     keeps: Keeps = None,
+    unstructured: Unstructured = False,
+    levels: Levels = None,
+    pattern: Pattern = None,
     criterion: Criterion = None,
     skip: Skip = None,
     examples: Examples = None,
@@ -81,7 +110,8 @@ def inspect(
 ) -> None:
     """Show the tensors of a file, or the weights of a network.
 
-    With --groups: which of its layers go together; with --sensitivity: what the width of each is worth.
+    With --groups: which of its layers go together; with --sensitivity: what the width of each is worth, or,
+    with --unstructured, what zeros in each cost.
     """
     asked = dict(locals())
     output.check_target(json, "--json")
@@ -95,7 +125,12 @@ def inspect(
         output.write_json(json, show_file(Path(what)))
         return
     _refuse_idle(asked)
-    if sensitivity:
+    if sensitivity and unstructured:
+        from featherweight.cli.weight_sensitivity import WeightScan, show_weight_sensitivity
+
+        with resumable("The same command goes on."):
+            show_weight_sensitivity(WeightScan.of(asked))
+    elif sensitivity:
         from featherweight.cli.sensitivity import Scan, show_sensitivity
 
         with resumable("The same command goes on."):
@@ -121,8 +156,12 @@ def _refuse_idle(asked: Mapping[str, Any]) -> None:
     if asked["sensitivity"] and asked["data"] is None:
         raise SettingError("--sensitivity measures accuracy: give --data module:factory, or a data set.")
     for name in _ONLY_SCAN:
-        if asked[name] is not None and not asked["sensitivity"]:
+        if asked[name] and not asked["sensitivity"]:
             raise SettingError(f"--{name} would do nothing without --sensitivity.")
+    for name in _OF_GROUPS if asked["unstructured"] else _OF_WEIGHTS:
+        if asked["sensitivity"] and asked[name]:
+            word = "with" if asked["unstructured"] else "without"
+            raise SettingError(f"--{name.replace('_', '-')} would do nothing {word} --unstructured.")
 
 
 def _is_file(what: str) -> bool:

@@ -59,7 +59,7 @@ class Scan:
             keeps=_keeps(asked["keeps"]),
             criterion=criterion,
             skip=tuple(asked["skip"] or ()),
-            examples=_examples(asked["examples"]),
+            examples=number_of(asked["examples"]),
             **{name: asked[name] for name in ("weights", "data", "report", "json")},
         )
 
@@ -83,7 +83,8 @@ def _keeps(text: str | None) -> tuple[float, ...]:
         ) from None
 
 
-def _examples(text: str | None) -> int | None:
+def number_of(text: str | None) -> int | None:
+    """Return what ``--examples`` asks for; None: all. Raises SettingError if that is no number."""
     if text is None:
         return EXAMPLES
     if text != "all" and not (text.isdecimal() and int(text)):

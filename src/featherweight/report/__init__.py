@@ -31,6 +31,7 @@ from featherweight.report.pruning import PruneRecord, prune_table
 from featherweight.report.records import DemoRecord
 from featherweight.report.structured_pages import SensitivityRecord, sensitivity_page, structured_page
 from featherweight.report.tensors import InspectRow, tensor_table
+from featherweight.report.weight_sensitivity import WeightSensitivityRecord, weight_sensitivity_page
 
 __all__ = [
     "ClassAgreement",
@@ -50,6 +51,7 @@ __all__ = [
     "StructuredRecord",
     "Taught",
     "Training",
+    "WeightSensitivityRecord",
     "Width",
     "WidthCurve",
     "demo_page",
@@ -62,6 +64,7 @@ __all__ = [
     "structured_page",
     "structured_tables",
     "tensor_table",
+    "weight_sensitivity_page",
     "write_html",
     "write_page",
 ]

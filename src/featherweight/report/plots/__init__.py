@@ -4,6 +4,7 @@ from featherweight.report.plots.accuracy import accuracy_against_weights
 from featherweight.report.plots.agreement import agreement
 from featherweight.report.plots.codings import bytes_by_coding
 from featherweight.report.plots.grid import grid
+from featherweight.report.plots.heat import heat_map
 from featherweight.report.plots.histograms import weight_histograms
 from featherweight.report.plots.layers import layer_sparsity
 from featherweight.report.plots.milliseconds import milliseconds
@@ -17,6 +18,7 @@ __all__ = [
     "agreement",
     "bytes_by_coding",
     "grid",
+    "heat_map",
     "layer_sparsity",
     "milliseconds",
     "sensitivity",
