@@ -90,6 +90,9 @@ def test_values_are_rounded(invoke, trained, mynet):
             "No criterion is called 'magnitud'. Did you mean 'magnitude'? There are:",
         ),
         (["--allocation", "x"], "No allocation is called 'x'"),
+        (["--pattern", "2-4"], "No pattern is called '2-4'. Did you mean '2:4'? There are: 1x4, 2:4,"),
+        (["--pattern", "4:2"], "N:M keeps N of M, 1 <= N < M"),
+        (["--pattern", "2:4", "--sparsity", "0.3"], "the lowest sparsity that works is 0.5, got 0.3"),
         (["--schedule", "x", "--data", "mynet:data"], "No schedule is called 'x'"),
         (["--schedule", "cubic"], "--schedule would do nothing without --data"),
         (
@@ -110,6 +113,16 @@ def test_what_is_refused(refused, mynet, words, says):
     before = sorted(mynet.iterdir())
     assert says in " ".join(refused("prune", "mynet:net", *words).split())
     assert [p for p in sorted(mynet.iterdir()) if p.name != "__pycache__"] == before
+
+
+@pytest.mark.parametrize("data", [[], ["--data", "mynet:data", "--epochs", "1"]])
+def test_in_a_pattern(invoke, trained, mynet, data):
+    words = ["--weights", "w.safetensors", "--sparsity", "0.5", "--pattern", "1:2", *data]
+    result = invoke("prune", "mynet:net", *words)
+    assert result.exit_code == 0, result.output
+    state = fw.load("small.safetensors")
+    for name in ("0.weight", "2.weight"):
+        assert bool((state[name].reshape(-1, 2).count_nonzero(1) == 1).all())
 
 
 def test_a_pruner_that_does_nothing_is_noticed(invoke, mynet, monkeypatch):

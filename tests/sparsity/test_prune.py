@@ -1,6 +1,9 @@
 """fw.prune: settings checked first, floors, ties, dtypes, errors; and sabotage."""
 
+import copy
 import itertools
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch import nn
 
 from featherweight.core.prunable import find_prunable
 from featherweight.errors import ModelError, SettingError, UnknownNameError
-from featherweight.sparsity import prune
+from featherweight.sparsity import Recipe, prune
 from featherweight.sparsity.criteria import layerwise
 
 
@@ -186,3 +189,151 @@ def test_an_allocation_whose_counts_do_not_add_up_is_refused():
     with pytest.raises(ModelError, match="expected 48 in 2"):
         prune(model, 0.5, allocation=lambda scores, kept: dict.fromkeys(scores, 1))
     assert torch.equal(model[0].weight, before)
+
+
+@dataclass
+class InRounds:
+    """Magnitude in rounds; it notes the zeros of the model, and those of the weights it is given."""
+
+    rounds: int
+    seen: list = field(default_factory=list)
+    fails_in: int = 0
+
+    def __call__(self, weights, context):
+        zeros = sum(int((layer.weight == 0).sum()) for layer in context.model)
+        assert zeros == sum(int((weight == 0).sum()) for weight in weights.values())
+        self.seen.append(zeros)
+        if len(self.seen) == self.fails_in:
+            raise RuntimeError("it failed")
+        return {name: weight.abs() for name, weight in weights.items()}
+
+
+def test_rounds_prune_exponentially_and_score_what_is_left():
+    model, criterion = linear(20, 40, 10), InRounds(4)
+    masks = prune(model, 0.9, criterion=criterion)
+    left = [1200 - zeros for zeros in criterion.seen]
+    assert left == [1200, *(round(1200 * 0.1 ** (r / 4)) for r in (1, 2, 3))]
+    assert masks.kept == 120
+
+
+def test_rounds_go_on_from_what_is_pruned_already():
+    model, criterion = linear(20, 40, 10), InRounds(2)
+    prune(model, 0.5)
+    prune(model, 0.92, criterion=criterion)
+    assert criterion.seen == [600, 1200 - round(600 * (0.08 / 0.5) ** 0.5)]
+    again = InRounds(2)
+    prune(model, 0.92, criterion=again)
+    assert again.seen == [1104], "nothing is left to do: one round"
+
+
+@pytest.mark.parametrize("fails_in", [0, 1, 3])
+def test_rounds_give_the_weights_back_whatever_happens(fails_in):
+    model = linear(20, 40, 10)
+    with torch.no_grad():
+        model[0].weight[0, 0] = -0.0
+    before = [layer.weight.detach().clone() for layer in model]
+    criterion = InRounds(4, fails_in=fails_in)
+    with nullcontext() if not fails_in else pytest.raises(RuntimeError, match="it failed"):
+        Recipe(0.9, criterion).masks(model, find_prunable(model), 0.9)
+    for layer, weight in zip(model, before, strict=True):
+        assert torch.equal(layer.weight, weight)
+        assert torch.equal(layer.weight.signbit(), weight.signbit())
+    assert len(criterion.seen) == (fails_in or 4)
+
+
+def test_rounds_matter_to_a_criterion_that_looks_at_what_is_left():
+    """Each layer's scores are shares of its sum: pruned at once, the layer of more weights nearly goes."""
+
+    class Share(InRounds):
+        def __call__(self, weights, context):
+            return {name: weight.abs() / weight.abs().sum() for name, weight in weights.items()}
+
+    kept = {}
+    for rounds in (1, 50):
+        masks = prune(linear(10, 100, 5), 0.9, criterion=Share(rounds))
+        kept[rounds] = masks["1.weight"].kept
+    assert kept[1] > 1.5 * kept[50]
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 1.5, True, "3"])
+def test_wrong_rounds_are_refused(rounds):
+    with pytest.raises(SettingError, match="rounds of a criterion is a whole number of at least 1"):
+        prune(linear(4, 4), 0.5, criterion=InRounds(rounds))
+
+
+def test_rounds_go_with_patterns():
+    model = linear(16, 32, 8)
+    masks = prune(model, 0.75, criterion=InRounds(5), pattern="1:4")
+    assert all(bool((mask.keep.view(-1, 4).sum(1) == 1).all()) for mask in masks.values())
+
+
+def test_a_context_may_be_made_once():
+    model, contexts = linear(4, 4), []
+
+    def criterion(weights, context):
+        contexts.append(context)
+        return {name: weight.abs() for name, weight in weights.items()}
+
+    recipe = Recipe(0.5, criterion, seed=7)
+    context = recipe.context(torch.compile(model), "data")
+    for _ in range(2):
+        recipe.masks(model, find_prunable(model), 0.5, context=context)
+    assert contexts == [context, context]
+    assert (context.model, context.data, context.seed) == (model, "data", 7)
+
+
+@pytest.mark.parametrize("pattern", ["1x4", "2:4", "per_output"])
+def test_pruning_again_in_a_pattern_changes_nothing(pattern):
+    model = linear(12, 33, 5)
+    first = prune(model, 0.7, pattern=pattern)
+    second = prune(model, 0.7, pattern=pattern)
+    assert all(torch.equal(second[name].keep, mask.keep) for name, mask in first.items())
+
+
+@pytest.mark.parametrize("pattern", ["1x4", "2:4", "per_output"])
+def test_scattered_zeros_stay_and_a_pattern_does_with_what_is_left(pattern):
+    model = linear(16, 32, 8)
+    first = prune(model, 0.4, criterion="random")
+    masks = prune(model, 0.7, pattern=pattern)
+    assert round(0.3 * 768) - 4 < masks.kept <= round(0.3 * 768)
+    assert not any(bool((masks[name].keep & ~mask.keep).any()) for name, mask in first.items())
+
+
+def test_scattered_zeros_that_a_pattern_cannot_make_up_for_are_refused_with_what_works():
+    model = linear(16, 32, 8)
+    prune(model, 0.4, criterion="random")
+    groups = (torch.cat([layer.weight.detach().view(-1, 4) for layer in model]) != 0).sum(1)
+    most = int(groups.clamp_max(2).sum())
+    with pytest.raises(SettingError, match=rf"at most {most} of .* with the zeros that are there,") as error:
+        prune(model, 0.5, pattern="2:4")
+    lowest = float(str(error.value).split("works is ")[1].split(",")[0])
+    assert prune(model, lowest, pattern="2:4").kept == round((1 - lowest) * 768) <= most
+
+
+def test_zero_initialised_layers_do_not_break_patterns():
+    model = linear(20, 20, 20)
+    nn.init.zeros_(model[1].weight)
+    for pattern in ("2:4", "1x4", "per_output"):
+        masks = prune(copy.deepcopy(model), 0.8, pattern=pattern)
+        assert 160 - 4 < masks.kept <= 160
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "2x2", "per_output"])
+def test_patterns_in_other_precisions_and_orders(pattern):
+    model = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 1)).to(torch.bfloat16)
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    masks = [prune(each, 0.75, pattern=pattern) for each in (model, last)]
+    assert all(torch.equal(masks[0][name].keep, masks[1][name].keep) for name in masks[0])
+
+
+def test_sabotage_blocks_lose_less_than_random_ones():
+    torch.manual_seed(0)
+    weight, x = torch.randn(64, 64), torch.randn(256, 64)
+    weight[:, :32] *= 0.1
+    errors = {}
+    for criterion in ("magnitude", "random"):
+        model = nn.Linear(64, 64, bias=False)
+        model.weight.data = weight.clone()
+        prune(model, 0.5, criterion=criterion, pattern="4x1")
+        errors[criterion] = (model(x) - x @ weight.T).square().mean().item()
+    assert errors["magnitude"] < 0.1 * errors["random"]

@@ -18,6 +18,7 @@ def prune(
     sparsity: options.Sparsity = None,
     criterion: options.Criterion = None,
     allocation: options.Allocation = None,
+    pattern: options.Pattern = None,
     schedule: options.Schedule = None,
     epochs: options.Epochs = None,
     learning_rate: options.LearningRate = None,

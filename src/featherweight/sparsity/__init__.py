@@ -6,6 +6,7 @@ from featherweight.sparsity import allocation, criteria, patterns, schedules
 from featherweight.sparsity.prune import prune
 from featherweight.sparsity.pruner import Pruner
 from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.semi_structured import to_semi_structured
 
 __all__ = [
     "Mask",
@@ -17,4 +18,5 @@ __all__ = [
     "patterns",
     "prune",
     "schedules",
+    "to_semi_structured",
 ]

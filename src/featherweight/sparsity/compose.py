@@ -61,6 +61,15 @@ def compose(
     return masks
 
 
+def most_left(now: Mapping[str, Mask], weights: Sequence[PrunableWeight], pattern: RowPattern) -> int:
+    """Return how many weights ``pattern`` lets be kept of those that the masks ``now`` keep."""
+    if isinstance(pattern, FromFunction):
+        return sum(mask.kept for mask in now.values())
+    kept = {w.name: to_rows(now[w.name].keep.cpu(), w.output_dim, w.groups) for w in weights}
+    scores = {name: torch.zeros(keep.shape).masked_fill(~keep, -torch.inf) for name, keep in kept.items()}
+    return sum(alive(pattern.restrict(scores, 0)).values())
+
+
 def _in_place(
     scores: Mapping[str, Tensor],
     weights: Sequence[PrunableWeight],

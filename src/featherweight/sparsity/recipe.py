@@ -22,7 +22,7 @@ from featherweight.core.prunable import Prunable, unwrap
 from featherweight.core.rows import rows_shape
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.allocation import Allocation, AllocationLike, allocation_of
-from featherweight.sparsity.compose import compose
+from featherweight.sparsity.compose import compose, most_left
 from featherweight.sparsity.criteria import Context, Criterion, criteria
 from featherweight.sparsity.patterns import Pattern, row_pattern
 
@@ -75,11 +75,15 @@ class Recipe:
                 f"The model is {now.sparsity:.2%} sparse already, more than the {self.sparsity:.2%} asked "
                 f"for; zeros are not filled again. Ask for more, or start from the dense network."
             )
-        if (most := sum(self._limits(prunable).values())) < kept:
+        most = sum(self._limits(prunable).values())
+        if now.kept < now.numel:
+            most = min(most, most_left(now, prunable.weights, pattern))
+        if most <= kept - pattern.granularity:
             lowest = -(-10_000 * (now.numel - most) // now.numel) / 10_000
+            zeros = "" if now.kept == now.numel else ", with the zeros that are there,"
             raise SettingError(
-                f"Pattern {self.pattern!r} keeps at most {most:,} of these {now.numel:,} weights: the lowest "
-                f"sparsity that works is {lowest}, got {self.sparsity}."
+                f"Pattern {self.pattern!r} keeps at most {most:,} of these {now.numel:,} weights{zeros}: the "
+                f"lowest sparsity that works is {lowest}, got {self.sparsity}."
             )
         self._towards(allocation_of(self.allocation), prunable)
 

@@ -50,6 +50,13 @@ Allocation = Annotated[
         help=f"How many weights each layer keeps: {choices('sparsity/allocation')} (global unless given)."
     ),
 ]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The shapes that zeros may have: {choices('sparsity/patterns')}, or any N:M or RxC (outputs x "
+        f"inputs) in numbers (unstructured unless given)."
+    ),
+]
 Schedule = Annotated[
     str | None,
     typer.Option(
@@ -172,7 +179,7 @@ _STRUCTURED = (
 )  # fmt: skip
 _OF_BLOCKS = ("block_criterion", "block_unit")
 _AIMED = ("steps", "penalty", "scope", "min_keep", "round_to", "criterion")
-_WEIGHTS = ("allocation", "schedule")
+_WEIGHTS = ("allocation", "pattern", "schedule")
 _TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty", "teacher")
 _OF_TEACHER = ("teacher_loss", "alpha", "temperature")
 

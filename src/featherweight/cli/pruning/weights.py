@@ -54,9 +54,10 @@ class Request:
     out: Path
     values: str
     teaching: Teaching | None = None
+    pattern: str = "unstructured"
 
     def __post_init__(self) -> None:
-        Recipe(self.sparsity, self.criterion, self.allocation, skip=self.skip, seed=self.seed)
+        Recipe(self.sparsity, self.criterion, self.allocation, self.pattern, self.skip, self.seed)
         check_values(self.values)
         _ = schedules[self.schedule], self.settings
 
@@ -70,6 +71,7 @@ class Request:
             sparsity=0.9 if asked["sparsity"] is None else asked["sparsity"],
             criterion=asked["criterion"] or "magnitude",
             allocation=asked["allocation"] or "global",
+            pattern=asked["pattern"] or "unstructured",
             schedule=asked["schedule"] or "cubic",
             tuning=tuning,
             skip=tuple(asked["skip"] or ()),
@@ -156,6 +158,7 @@ def _pruned(
     asked: dict[str, Any] = {
         "criterion": request.criterion,
         "allocation": request.allocation,
+        "pattern": request.pattern,
         "skip": request.skip,
     }
     if batches is None:
