@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import featherweight
-from featherweight.cli import bench, compile, demo, distill, inspect, prune, run
+from featherweight.cli import bench, compile, demo, distill, inspect, lottery, prune, run
 from featherweight.cli.failures import answered
 
 
@@ -32,6 +32,7 @@ app.command()(demo.demo)
 app.command()(inspect.inspect)
 app.command()(prune.prune)
 app.command()(distill.distill)
+app.command()(lottery.lottery)
 app.command()(compile.compile)
 app.command()(run.run)
 app.command()(bench.bench)

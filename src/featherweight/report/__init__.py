@@ -15,6 +15,8 @@ from featherweight.report.distilling import (
     distill_table,
 )
 from featherweight.report.html import demo_page, write_html, write_page
+from featherweight.report.lottery import LotteryCurve, LotteryRecord, lottery_table
+from featherweight.report.lottery_pages import lottery_page
 from featherweight.report.narrowing import StructuredRecord, structured_tables
 from featherweight.report.pieces import (
     CodingBytes,
@@ -45,6 +47,8 @@ __all__ = [
     "Histogram",
     "InspectRow",
     "LayerSparsity",
+    "LotteryCurve",
+    "LotteryRecord",
     "Milliseconds",
     "PruneRecord",
     "SensitivityRecord",
@@ -59,6 +63,8 @@ __all__ = [
     "distill_page",
     "distill_table",
     "grid_page",
+    "lottery_page",
+    "lottery_table",
     "prune_table",
     "sensitivity_page",
     "structured_page",

@@ -7,6 +7,7 @@ from featherweight.report.plots.grid import grid
 from featherweight.report.plots.heat import heat_map
 from featherweight.report.plots.histograms import weight_histograms
 from featherweight.report.plots.layers import layer_sparsity
+from featherweight.report.plots.lottery import lottery
 from featherweight.report.plots.milliseconds import milliseconds
 from featherweight.report.plots.sensitivity import sensitivity
 from featherweight.report.plots.steps import steps
@@ -20,6 +21,7 @@ __all__ = [
     "grid",
     "heat_map",
     "layer_sparsity",
+    "lottery",
     "milliseconds",
     "sensitivity",
     "steps",

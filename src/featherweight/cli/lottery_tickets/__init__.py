@@ -1,0 +1,1 @@
+"""What ``featherweight lottery`` is asked for, and its steps."""
