@@ -1,0 +1,1 @@
+"""Lottery tickets beside their controls."""
