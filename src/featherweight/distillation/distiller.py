@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from featherweight.core.prunable import unwrap
+from featherweight.core.trace import evaluated
 from featherweight.distillation.cache import TeacherCache, Teaching, fill, joining
 from featherweight.distillation.checks import (
     check_apart,
@@ -38,7 +39,7 @@ from featherweight.distillation.outputs import Parts, hard_loss, moved, parts_of
 from featherweight.distillation.pairing import Features, Pair, Pairs, pairs_for, wire
 from featherweight.distillation.ramps import Ramp, ramp_of
 from featherweight.distillation.survey import survey
-from featherweight.distillation.teacher import Teacher, device_of, evaluated
+from featherweight.distillation.teacher import Teacher, device_of
 from featherweight.distillation.watch import Reading, Watch
 from featherweight.errors import SettingError
 from featherweight.training.objective import (
