@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from featherweight.errors import ModelError, SettingError, TrainingError
 from featherweight.sparsity.calibration import Calibration
@@ -114,6 +115,34 @@ def test_held_batches_are_the_same_each_time():
     first, second = (list(data.losses(network())) for _ in range(2))
     assert len(first) == 2
     assert first == second
+
+
+def shuffled():
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches(12), strict=True))
+    return DataLoader(TensorDataset(inputs, targets), batch_size=5, shuffle=True)
+
+
+def test_a_loader_that_shuffles_gives_the_same_batches_whoever_drew_random_numbers():
+    data, model = Calibration.of(shuffled()), network()
+    first = list(data.losses(model, 4))
+    torch.rand(3)
+    assert list(data.losses(model, 4)) == first
+    assert list(data.held(4).losses(model)) == first
+    assert len({float(loss.detach()) for loss in first}) == 4
+
+
+def test_random_numbers_of_the_caller_stay():
+    data, model = Calibration.of(shuffled()), network()
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    found = [torch.rand(())]
+    for _ in data.losses(model, 2):
+        found.append(torch.rand(()))
+    data.run(model)
+    data.held()
+    found.append(torch.rand(()))
+    assert torch.equal(torch.stack(found), expected)
 
 
 def test_calibration_is_data_too():

@@ -79,3 +79,20 @@ def test_a_group_without_a_weight_of_theirs_is_scored_by_l2():
     context = Context(net, dict(net.named_parameters()))
     found = importance_of("magnitude")(group, context)
     np.testing.assert_allclose(found, table.weight.detach().norm(dim=0).numpy(), rtol=1e-5)
+
+
+def test_the_loss_of_ones_own_reaches_criteria_that_look_at_data(net):
+    seen = []
+
+    @layerwise
+    def looking(weight, name, context):
+        seen.append(context.data)
+        return weight.abs()
+
+    def loss(outputs, targets):
+        return outputs.sum()
+
+    batches = [(torch.zeros(1, 1, 8, 8), torch.zeros(1))]
+    example = torch.zeros(1, 1, 8, 8)
+    prune_structured(net, example, keep=0.5, criterion=over_weights(looking), data=batches, loss=loss)
+    assert (seen[0].source, seen[0].loss) == (batches, loss)

@@ -2,13 +2,16 @@
 
 Data are batches, as ``fw.fit`` takes them: ``(inputs, targets)``, or mappings with "labels". For all else
 they are a callable ``model -> iterable of scalar losses``, of which reading one is one forward pass. The
-network evaluates meanwhile, and is given its modes back.
+network evaluates meanwhile, and is given its modes back. Random numbers (the order of a loader that shuffles)
+are the same each time, in every process, and those of the caller stay as they are: a run that is scored in
+between goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -98,9 +101,18 @@ class Calibration:
 
         A callable is asked each time.
         """
-        if not isinstance(self.source, Iterable):
-            return self
-        return replace(self, source=list(itertools.islice(self.source, batches)))
+        return replace(self, source=list(self.batches(batches))) if self.has_batches else self
+
+    def batches(self, number: int | None = None) -> Iterator[Any]:
+        """Yield the first ``number`` batches as they are; all for None. There have to be batches."""
+        random = OwnRandom()
+        with random.used():
+            source = iter(cast("Iterable[Any]", self.source))
+        for _ in itertools.count() if number is None else range(number):
+            with random.used():
+                if (batch := next(source, _END)) is _END:
+                    return
+            yield batch
 
     def losses(self, model: nn.Module, batches: int | None = None) -> Iterator[Tensor]:
         """Yield the loss of each batch, scalars that gradients can be taken of.
@@ -144,7 +156,7 @@ class Calibration:
             SettingError: there is no batch.
         """
         inner, seen = unwrap(model), 0
-        with evaluated(inner), torch.no_grad():
+        with evaluated(inner), torch.no_grad(), OwnRandom().used():
             source = self.source if isinstance(self.source, Iterable) else self.source(inner)
             for item in itertools.islice(source, batches):
                 if self.has_batches:
@@ -156,11 +168,12 @@ class Calibration:
         _check_not_empty(seen)
 
     def _passes(self, model: nn.Module, batches: int | None, grad: bool) -> Iterator[Pass]:
-        # The grad mode is set for a step at a time: across a yield, it would be the caller's too.
-        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+        # Modes are set for a step at a time: across a yield, they would be the caller's too.
+        random = OwnRandom()
+        with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
             source = iter(self.source if isinstance(self.source, Iterable) else self.source(model))
         for _ in itertools.count() if batches is None else range(batches):
-            with torch.inference_mode(False), torch.set_grad_enabled(grad):
+            with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
                 if (item := next(source, _END)) is _END:
                     return
                 found = self.pass_of(model, item) if self.has_batches else Pass(cast("Tensor", item))
@@ -173,6 +186,24 @@ class Calibration:
         outputs = outputs_of(model, batch, labels=True)
         with explained("The loss on data=", outputs=outputs, targets=targets):
             return Pass(loss_of(outputs, targets, self.loss), outputs, targets)
+
+
+class OwnRandom:
+    """Random numbers of torch, on the CPU, apart from the caller's."""
+
+    def __init__(self) -> None:
+        self._state = torch.Generator().manual_seed(0).get_state()
+
+    @contextmanager
+    def used(self) -> Generator[None]:
+        """Draw these within the block, and go on with them in the next one."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = torch.get_rng_state()
+            torch.set_rng_state(before)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -15,6 +15,7 @@ from featherweight.distillation.settings import DistillationSettings
 from featherweight.distillation.while_pruning import Schooling, TeacherLike, taught
 from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import AllocationLike
+from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.pruner import Pruner
@@ -91,13 +92,13 @@ def progressive_prune(
         pattern=pattern,
         schedule=schedule,
         skip=skip,
-        data=train,
         seed=settings.seed,
         masks=Masks.from_zeros(sparse, skip),
     )
     if train is None:
         loaders = default_loaders(model)
         train, validate = loaders.train, loaders.validate
+    pruner.data = train if loss is None else Calibration.of(train, loss)
     with taught(sparse, schooling, train, settings) as guidance:
         fit(
             sparse, train, validate, settings,

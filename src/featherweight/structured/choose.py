@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from featherweight.core.skip import match_skip, names_of_parameters
 from featherweight.core.trace import Example, trace
 from featherweight.errors import ModelError, SettingError
+from featherweight.sparsity.calibration import Calibration
 from featherweight.structured.axes import Frozen, Tracing, trace_axes
 from featherweight.structured.cut import Cut, cut_of
 from featherweight.structured.gradients import Loss, gradients_over
@@ -125,7 +126,7 @@ def rank(model: nn.Module, tracing: Tracing, groups: Sequence[Group], how: Selec
         dict(model.named_parameters()),
         lambda: gradients_over(model, how.data, how.loss),
         how.seed,
-        how.data,
+        how.data if how.data is None or how.loss is F.cross_entropy else Calibration.of(how.data, how.loss),
     )
     scores = [_checked(how.importance(group, context), group) for group in groups]
     return Ranking(tracing, groups, scores, how.scope, how.floors)

@@ -8,9 +8,8 @@ https://arxiv.org/abs/1801.05787). The square of the gradient of a batch would b
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -53,14 +52,14 @@ class Fisher(OverData):
 
 def _squares(leaves: Leaves, data: Calibration, batches: int | None) -> Iterator[tuple[int, Squares]]:
     """Yield numbers of examples, and the sums of their squared gradients."""
-    if not isinstance(data.source, Iterable):
+    if not data.has_batches:
         for loss in data.losses(leaves.model, batches):
             yield 1, _squared(leaves, loss)
         return
     source = _Examples(leaves, data)
     seen = 0
     with evaluated(leaves.model):
-        for batch in itertools.islice(data.source, batches):
+        for batch in data.batches(batches):
             for part in _parts(moved(_plain(batch), device_of(leaves.model)), source.at_once):
                 with torch.inference_mode(False), torch.enable_grad():
                     squares = source.squares(part)

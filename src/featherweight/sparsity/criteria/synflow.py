@@ -102,12 +102,12 @@ def _example(data: Any) -> Any:
     if isinstance(data, Tensor | Mapping):
         return inputs_of(data)
     calibration = Calibration.of(data, wanted_by="criterion='synflow', for the shape of an input,")
-    if not isinstance(calibration.source, Iterable):
+    if not calibration.has_batches:
         raise SettingError(
             "criterion='synflow' looks at the shape of an input, which a function of losses has not: pass a "
             "loader, or an example input (a tensor, or a mapping of keyword arguments), as data=."
         )
-    for batch in calibration.source:
+    for batch in calibration.batches(1):
         return inputs_of(batch)
     raise SettingError("data= gave no batch to take the shape of an input from.")
 
