@@ -32,6 +32,7 @@ PUBLIC = [
     "progressive_prune",
     "progressive_prune_structured",
     "prune",
+    "prune_oneshot",
     "prune_structured",
     "reestimate_batch_norm",
     "runtime",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featherweight.export import export_onnx
     from featherweight.profile import Profile, count_params, evaluate, profile
     from featherweight.sparsity import Masks, Pruner, lottery, prune, schedules
+    from featherweight.sparsity.oneshot import prune_oneshot
     from featherweight.sparsity.progressive import progressive_prune
     from featherweight.sparsity.sensitivity import sensitivity
     from featherweight.structured import prune_structured, reestimate_batch_norm
@@ -63,6 +64,7 @@ _HOME = {
     "progressive_prune": "featherweight.sparsity.progressive",
     "progressive_prune_structured": "featherweight.structured.progressive",
     "prune": "featherweight.sparsity",
+    "prune_oneshot": "featherweight.sparsity.oneshot",
     "prune_structured": "featherweight.structured",
     "reestimate_batch_norm": "featherweight.structured",
     "runtime": "featherweight.runtime",
@@ -98,6 +100,7 @@ __all__ = [
     "progressive_prune",
     "progressive_prune_structured",
     "prune",
+    "prune_oneshot",
     "prune_structured",
     "reestimate_batch_norm",
     "runtime",

@@ -1,0 +1,123 @@
+"""One layer: its problem made of what reached it, and the solution written into the network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from featherweight.core.mask import Mask
+from featherweight.core.prunable import PrunableWeight
+from featherweight.core.rows import from_rows, to_rows
+from featherweight.errors import ModelError
+from featherweight.sparsity.oneshot._moments import Moments
+from featherweight.sparsity.oneshot._problem import LayerProblem, Method
+from featherweight.sparsity.oneshot.report import LayerReport
+from featherweight.sparsity.patterns import RowPattern
+
+_EXACT = 1024  # layers of up to so many columns are solved in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A weight to be pruned.
+
+    Attributes:
+        weight: the weight.
+        keep: bool, of its shape: where it was not zero before.
+        bias: the bias of its outputs, to be corrected; None where there is none.
+    """
+
+    weight: PrunableWeight
+    keep: Tensor
+    bias: nn.Parameter | None
+
+    def problem(self, moments: Moments, kept: int, pattern: RowPattern, damping: float) -> LayerProblem:
+        """Return the problem of this layer."""
+        kind = torch.float64 if _is_exact(moments.hessian) else torch.float32
+        weights = self._rows(self.weight.tensor.detach()).to(kind)
+        hessian = moments.hessian.to(kind)
+        fixed = torch.zeros_like(weights).masked_fill(~self._rows(self.keep), -torch.inf)
+        if self.weight.is_output:
+            norms = hessian.diagonal(dim1=-2, dim2=-1).repeat_interleave(len(weights) // len(hessian), 0)
+            fixed = _with_best(
+                fixed, weights.square() * norms.reshape(len(weights), *weights.shape[1:]), pattern, kept
+            )
+        return LayerProblem(weights, hessian, kept, pattern, fixed, damping)
+
+    def prune(self, problem: LayerProblem, method: Method, moments: Moments) -> Pruned:
+        """Return what ``method`` makes of the problem."""
+        begin = time.perf_counter()
+        solution = method(problem)
+        if not bool(solution.weights.isfinite().all()):
+            raise ModelError(
+                f"{self.weight.name}: the method gave weights that are not finite. Raise damping=."
+            )
+        kept, error = int(torch.count_nonzero(solution.keep)), problem.error(solution.weights)
+        seconds = time.perf_counter() - begin
+        report = LayerReport(
+            self.weight.name, problem.weights.numel(), kept, error, moments.samples, seconds, solution.note
+        )
+        change = (problem.weights - solution.weights).reshape(problem.grouped.shape)
+        shift = (change @ moments.mean[..., None].to(change.dtype)).flatten()
+        return Pruned(self._in_shape(solution.weights), Mask(self._in_shape(solution.keep)), shift, report)
+
+    def write(self, pruned: Pruned) -> None:
+        """Put the weights, and the bias, into the network."""
+        with torch.no_grad():
+            self.weight.tensor.copy_(pruned.weights)
+            self.weight.tensor.masked_fill_(~pruned.mask.keep, 0)
+            if self.bias is not None:
+                self.bias.add_(pruned.shift.to(self.bias))
+
+    def _rows(self, tensor: Tensor) -> Tensor:
+        return to_rows(tensor, self.weight.output_dim, self.weight.groups)
+
+    def _in_shape(self, rows: Tensor) -> Tensor:
+        shape = self.weight.tensor.shape
+        return from_rows(rows, shape, self.weight.output_dim, self.weight.groups).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A layer as a method left it.
+
+    Attributes:
+        weights: in the weight's shape.
+        mask: of them.
+        shift: (outputs,), how much the outputs fell on average: what the bias makes up for.
+        report: what was done.
+    """
+
+    weights: Tensor
+    mask: Mask
+    shift: Tensor
+    report: LayerReport
+
+
+def bias_of(model: nn.Module, weight: PrunableWeight) -> nn.Parameter | None:
+    """Return the bias beside a weight, one number an output; None where several modules share the weight."""
+    names = (weight.name, *weight.aliases)
+    owners = {model.get_submodule(name.rpartition(".")[0]) for name in names}
+    if len(owners) > 1:
+        return None
+    found = getattr(owners.pop(), weight.name.rpartition(".")[2].replace("weight", "bias"), None)
+    outputs = weight.tensor.shape[weight.output_dim] * weight.groups
+    return found if isinstance(found, nn.Parameter) and found.shape == (outputs,) else None
+
+
+def _is_exact(hessian: Tensor) -> bool:
+    return hessian.shape[-1] <= _EXACT and hessian.device.type != "mps"
+
+
+def _with_best(fixed: Tensor, scores: Tensor, pattern: RowPattern, kept: int) -> Tensor:
+    """Return ``fixed`` with +inf at each output's best weight: outputs of the network must not vanish."""
+    scores = torch.where(fixed == 0, scores, fixed)
+    allowed = pattern.restrict({"": scores}, kept)[""]
+    flat = allowed.flatten(1)
+    best = flat.argmax(1, keepdim=True)
+    lifted = fixed.flatten(1).scatter(1, best, torch.inf)
+    alive = (flat > -torch.inf).any(1, keepdim=True)
+    return torch.where(alive, lifted, fixed.flatten(1)).view(fixed.shape)

@@ -1,0 +1,93 @@
+"""Passes over the data that watch what reaches some of the weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from featherweight.core.batches import moved, outputs_of
+from featherweight.core.prunable import PrunableWeight
+from featherweight.core.rows import rows_shape
+from featherweight.core.trace import evaluated
+from featherweight.errors import ModelError, SettingError
+from featherweight.sparsity.calibration import Calibration, device_of
+from featherweight.sparsity.layer_inputs import EnoughError, InputWatch, valid_positions, watched_inputs
+from featherweight.sparsity.oneshot._moments import InputMoments, Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """A network, and data to run it on, the same ones each time.
+
+    Attributes:
+        model: the network, without wrappers.
+        data: the data.
+        batches: how many of them, at most; None: all.
+    """
+
+    model: nn.Module
+    data: Calibration
+    batches: int | None = None
+
+    def uses(self, weights: Sequence[PrunableWeight]) -> dict[str, int]:
+        """Return how often a forward pass uses each weight, in the order of first uses.
+
+        A weight that only some inputs reach has 0 uses where the first batch has none of them.
+
+        Raises:
+            ModelError: it cannot be seen what reaches some of them.
+            SettingError: there are no data.
+        """
+        with watched_inputs(weights) as watch:
+            self._run(watch, 1)
+            uses = dict(watch.uses)
+            if watch.unseen():
+                self._run(watch, self.batches)
+        if unseen := watch.unseen():
+            raise ModelError(_not_seen(unseen))
+        return {name: uses.get(name, 0) for name in watch.uses}
+
+    def moments(self, weights: Sequence[PrunableWeight], uses: Mapping[str, int]) -> dict[str, Moments]:
+        """Return the moments of what reaches ``weights``; a pass ends after the last of their uses."""
+        sums = {
+            w.name: InputMoments(w.name, rows_shape(w.tensor.shape, w.output_dim, w.groups)[0])
+            for w in weights
+        }
+        with watched_inputs(weights, lambda given: sums[given.name].add(given)) as watch:
+            if self.data.has_batches and all(uses[w.name] for w in weights):
+                watch.enough = {w.name: uses[w.name] for w in weights}
+            self._run(watch, self.batches)
+        return {name: found.result() for name, found in sums.items()}
+
+    def _run(self, watch: InputWatch, batches: int | None) -> None:
+        if not self.data.has_batches:
+            self.data.run(self.model, batches)
+            return
+        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), batches))
+        if not source:
+            raise SettingError(
+                "data= gave no batch. An iterator can be read only once: pass a list or a loader."
+            )
+        with evaluated(self.model), torch.no_grad():
+            for item in source:
+                batch = moved(item, device_of(self.model))
+                watch.valid = valid_positions(batch)
+                if watch.enough:
+                    watch.uses.clear()
+                with suppress(EnoughError):
+                    outputs_of(self.model, batch, labels=True)
+
+
+def _not_seen(unseen: Mapping[str, str]) -> str:
+    some = "; ".join(f"{name}: {reason}" for name, reason in list(unseen.items())[:5])
+    more = f"; and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+    return (
+        f"It is not seen what reaches {len(unseen)} weights in these data ({some}{more}). "
+        f"Leave them alone with skip=, or give data that reach them."
+    )
