@@ -82,7 +82,9 @@ class PrunerCallback(Callback):
         self._lent.begin(self._network_in(pl_module), total, trainer.optimizers, self._saved)
         self._saved = None
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Log the sparsity."""
         pl_module.log("sparsity", self.pruner.sparsity)
 
