@@ -31,9 +31,18 @@ def is_of(record: Record, run: Any) -> bool:
 
 
 def perform_all(
-    runs: Sequence[Run], perform: Callable[[Run], Record], path: Path, workers: int, shown: Sequence[str]
+    runs: Sequence[Run],
+    perform: Callable[[Run], Record],
+    path: Path,
+    workers: int,
+    shown: Sequence[str],
+    *,
+    figure: str | None = None,
 ) -> None:
-    """Do the runs and append each record as it comes; print its fields ``shown``, its accuracy and time."""
+    """Do the runs and append each record as it comes; print its fields ``shown``, its figure and time.
+
+    The figure is the accuracy on the test set, or on the validation split of runs that choose.
+    """
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         futures = [pool.submit(perform, run) for run in runs]
         for number, future in enumerate(as_completed(futures), 1):
@@ -41,11 +50,16 @@ def perform_all(
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             words = " ".join(f"{name} {record[name]}" for name in shown)
-            split = "validation" if record["test"] is None else "test"  # runs that choose read no test
-            print(
-                f"{number}/{len(runs)} {words}: {split} {record[split]:.4f} ({record['seconds']:.0f} s)",
-                flush=True,
-            )
+            result = _result(record, figure)
+            print(f"{number}/{len(runs)} {words}: {result} ({record['seconds']:.0f} s)", flush=True)
+
+
+def _result(record: Record, figure: str | None) -> str:
+    if record.get("failed"):
+        return f"failed: {record['failed']}"
+    if figure is None:
+        figure = "validation" if record["test"] is None else "test"  # runs that choose read no test
+    return f"{figure} {record[figure]:.4f}"
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

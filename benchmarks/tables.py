@@ -15,9 +15,11 @@ from benchmarks._queue import is_of, records, spread
 from benchmarks.distillation import accuracy as distillation
 from benchmarks.distillation import language, overhead
 from benchmarks.distillation import pruning as taught_pruning
+from benchmarks.methods import criteria_cost, peers, questions
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
 from benchmarks.methods.runs import MAIN, METHODS, Run
+from benchmarks.oneshot import compare as oneshot
 from benchmarks.runtime import tables as runtime
 from benchmarks.structured import accuracy as structured
 from benchmarks.structured import coverage
@@ -37,6 +39,25 @@ def longer(network: str, epochs: int) -> str:
     runs = [Run(network, "progressive", MAIN, seed, epochs) for seed in range(3)]
     found = [100 * r["test"] for r in records(ACCURACY) if any(is_of(r, run) for run in runs)]
     return f"| method | {MAIN:.0%} |\n|---|---|\n| {title}, {epochs} epochs | {spread(found)} |"
+
+
+def strategies(question: str, network: str) -> str:
+    """Return test accuracy in per cent of the strategies of a question."""
+    found = questions.QUESTIONS[question]
+    return questions.table(records(questions.RESULTS), questions.Asked(found, network, found.epochs))
+
+
+def beside_peers(network: str) -> str:
+    """Return test accuracy, seconds and lines of code beside other libraries."""
+    return peers.table(records(peers.RESULTS), network, peers.EPOCHS, list(peers.LEVELS))
+
+
+def criteria_costs() -> str:
+    """Return what each criterion costs on ResNet-50."""
+    if not (RESULTS / "criteria_cost.json").exists():
+        return "Not run."
+    stored = _stored("criteria_cost")
+    return criteria_cost.table(stored) + f"\n\n{_machine(stored)}"
 
 
 def structured_accuracy(network: str) -> str:
@@ -127,6 +148,17 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy of fashion_cnn": lambda: accuracy("fashion_cnn"),
     "accuracy of fashion_resnet20": lambda: accuracy("fashion_resnet20"),
     "longer fine-tuning of fashion_resnet20": lambda: longer("fashion_resnet20", 8),
+    **{
+        f"{question} of {network}": lambda q=question, n=network: strategies(q, n)
+        for question in questions.QUESTIONS
+        for network in EPOCHS
+    },
+    **{f"peers of {network}": lambda n=network: beside_peers(n) for network in EPOCHS},
+    "criteria cost": criteria_costs,
+    **{
+        f"one-shot of {network}": lambda n=network: oneshot.table(records(oneshot.RESULTS), n)
+        for network in oneshot.SHOWN
+    },
     "structured accuracy of fashion_cnn": lambda: structured_accuracy("fashion_cnn"),
     "structured speed": structured_speed,
     "structured cost": structured_cost,

@@ -1,0 +1,158 @@
+"""One run of a strategy: criterion, allocation and schedule on a network, and what accuracy came of it.
+
+All strategies of a question start from the same weights, see the data in the same order and train for as many
+steps with the same settings: rates were chosen for magnitude (FINE_TUNING) and for the dense network
+(RECIPES). Criteria look at the same CALIBRATION batches of training data each time. Without training, the
+statistics of batch norm are estimated anew, for every strategy. The epoch is chosen on the validation split;
+the test set is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from benchmarks.train_zoo import RECIPES
+from torch import nn
+
+import featherweight as fw
+from featherweight.errors import ModelError, SettingError
+from featherweight.sparsity.progressive import FINE_TUNING
+from featherweight.sparsity.schedules import Cubic, Schedule
+from featherweight.training.precision import choose_precision
+from featherweight.zoo import Loaders, build, loaders_of
+
+LEVELS = (0.9, 0.8, 0.95, 0.98, 0.99)
+MAIN = 0.9  # the level that is run from every seed
+CALIBRATION = 10  # batches that criteria look at
+SMOKE = "smoke"  # a small untrained network on the digits: seconds, for tests and tries
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "one_shot": fw.schedules.OneShot,
+    # 20 updates in the first half of the run
+    "cubic": lambda: Cubic(every=0.025),  # pyright: ignore[reportCallIssue]
+    "set": fw.schedules.SET,
+    "rigl": fw.schedules.RigL,
+    "acdc": fw.schedules.ACDC,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run; a record of the results file has the same fields.
+
+    Attributes:
+        network: a trained network of the zoo, or SMOKE.
+        trained: whether it starts from the trained weights; else from new ones, drawn by the seed.
+        criterion: a name; "": nothing is pruned.
+        allocation: a name; "" where nothing is pruned.
+        schedule: one of SCHEDULES; "": pruned at once, or not at all.
+        sparsity: fraction of the prunable weights that become zero, 0..1.
+        seed: seed of data order, augmentation, new weights and random masks.
+        epochs: of training; 0: it is pruned, and no more.
+    """
+
+    network: str
+    trained: bool
+    criterion: str
+    allocation: str
+    schedule: str
+    sparsity: float
+    seed: int
+    epochs: int
+
+    @classmethod
+    def dense(cls, network: str, trained: bool, seed: int, epochs: int) -> Run:
+        """Return the run that trains as long and prunes nothing."""
+        return cls(network, trained, "", "", "", 0.0, seed, epochs)
+
+
+def perform(run: Run) -> dict[str, Any]:
+    """Do one run on one thread and return its record; a strategy that refuses leaves its reason in it."""
+    torch.set_num_threads(1)
+    started, used = time.perf_counter(), time.process_time()
+    model, loaders = material(run)
+    seen = list(itertools.islice(loaders.train, CALIBRATION))
+    found: dict[str, Any] = {"validation": None, "density": None, "failed": ""}
+    try:
+        found |= (_trained if run.epochs else _pruned)(run, model, loaders, seen)
+    except (ModelError, SettingError) as error:  # such as: a layer would lose all its weights
+        found["failed"] = str(error)
+    return asdict(run) | {
+        **found,
+        "test": None if found["failed"] else fw.evaluate(model, loaders.test),
+        "test_examples": len(loaders.test.dataset),  # pyright: ignore[reportArgumentType]
+        "params": fw.count_params(model, nonzero=False),
+        "nonzero": fw.count_params(model),
+        "precision": choose_precision("auto", "no", torch.device("cpu")),
+        "processor_seconds": time.process_time() - used,
+        "seconds": time.perf_counter() - started,
+        "torch": torch.__version__,
+    }
+
+
+def _trained(run: Run, model: nn.Module, loaders: Loaders, seen: list[Any]) -> dict[str, Any]:
+    pruner = pruner_of(run, model, seen)
+    train, validate = loaders.train, loaders.validate
+    history = fw.fit(model, train, validate, settings_of(run), pruner=pruner, progress=False)
+    if pruner is not None:
+        pruner.masks.check(model)
+    density = mean_density(pruner, run.epochs * len(train))
+    return {"validation": history.best.validation, "density": density}
+
+
+def _pruned(run: Run, model: nn.Module, loaders: Loaders, seen: list[Any]) -> dict[str, Any]:
+    fw.prune(model, run.sparsity, **what(run), data=seen).check(model)
+    fw.reestimate_batch_norm(model, seen, batches=CALIBRATION)
+    return {"validation": fw.evaluate(model, loaders.validate), "density": 1 - run.sparsity}
+
+
+def material(run: Run) -> tuple[nn.Module, Loaders]:
+    """Return the network of a run as it begins, and its data."""
+    if run.network == SMOKE:
+        network, data_set = "lenet_300_100", "digits"
+    else:
+        recipe = RECIPES[run.network]
+        network, data_set = recipe.network, recipe.data_set
+    splits = fw.load_data(data_set)
+    if run.trained and run.network != SMOKE:
+        model = fw.load_model(run.network)
+    else:
+        torch.manual_seed(run.seed)
+        model = build(
+            network,
+            in_channels=splits.in_channels,
+            classes=len(splits.classes),
+            image_size=splits.image_size,
+        )
+    torch.manual_seed(run.seed)  # the order of what criteria look at
+    return model, loaders_of(splits)
+
+
+def settings_of(run: Run) -> fw.TrainingSettings:
+    """Return how a run trains."""
+    settings = FINE_TUNING if run.trained or run.network == SMOKE else RECIPES[run.network].settings
+    return replace(settings, epochs=run.epochs, seed=run.seed)
+
+
+def pruner_of(run: Run, model: nn.Module, seen: list[Any]) -> fw.Pruner | None:
+    """Return the pruner of a run that trains; None where nothing is pruned."""
+    if not run.criterion:
+        return None
+    return fw.Pruner(model, run.sparsity, **what(run), schedule=SCHEDULES[run.schedule](), data=seen)
+
+
+def what(run: Run) -> dict[str, Any]:
+    """Return the axes that ``fw.prune`` and ``fw.Pruner`` share."""
+    return {"criterion": run.criterion, "allocation": run.allocation, "seed": run.seed}
+
+
+def mean_density(pruner: fw.Pruner | None, steps: int) -> float:
+    """Return the share of prunable weights that were kept, the mean over the steps of a run."""
+    if pruner is None:
+        return 1.0
+    schedule, target = pruner.schedule, pruner.recipe.sparsity
+    return 1 - sum(schedule.sparsity_at(step, target) for step in range(steps)) / steps

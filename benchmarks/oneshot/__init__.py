@@ -1,0 +1,1 @@
+"""Pretrained networks, pruned without any training."""

@@ -1,0 +1,118 @@
+"""The pretrained networks: how each is built, what calibrates it, and what its outputs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from benchmarks.oneshot import photographs, sentences
+from torch import Tensor, nn
+
+import featherweight as fw
+from featherweight.zoo import build
+
+Batches = list[tuple[Tensor, Tensor]]  # (inputs, zeros)
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network and the data that it is looked at on.
+
+    Attributes:
+        title: what the figure is, for the head of the table.
+        build: the dense network, evaluating.
+        calibration: ``(seed, examples) -> batches`` that methods may look at.
+        evaluation: ``(seed, examples) -> batches`` that nothing but the figures looks at.
+        compare: ``(dense outputs, sparse outputs) -> figures``.
+        figure: the one of them that is shown.
+        digits: of it.
+        left_alone: layers that no method prunes.
+        fixed_evaluation: whether the evaluation is the same for each seed.
+    """
+
+    title: str
+    build: Callable[[], nn.Module]
+    calibration: Callable[[int, int], Batches]
+    evaluation: Callable[[int, int], Batches]
+    compare: Callable[[Tensor, Tensor], Figures]
+    figure: str
+    digits: int = 3
+    left_alone: Callable[[nn.Module], tuple[str, ...]] = lambda model: ()
+    fixed_evaluation: bool = False
+
+
+def agreement(dense: Tensor, sparse: Tensor) -> Figures:
+    """Return the share of examples with the same highest output, 0..1, and the error of the outputs."""
+    same = (dense.argmax(1) == sparse.argmax(1)).double().mean()
+    return {"agreement": float(same), "error": relative_error(dense, sparse)}
+
+
+def similarity(dense: Tensor, sparse: Tensor) -> Figures:
+    """Return Spearman's correlation of the cosines of all pairs of embeddings, and their error.
+
+    Args:
+        dense: (n, width) embeddings of length 1.
+        sparse: the same of the pruned network.
+    """
+    above = torch.triu_indices(len(dense), len(dense), offset=1)
+    cosines = [(found @ found.T)[above[0], above[1]] for found in (dense.double(), sparse.double())]
+    return {"spearman": spearman(*cosines), "error": relative_error(dense, sparse)}
+
+
+def spearman(first: Tensor, second: Tensor) -> float:
+    """Return the correlation of the ranks of two vectors; equal values are ranked by place."""
+    ranks = torch.stack([each.argsort(stable=True).argsort().double() for each in (first, second)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
+def relative_error(dense: Tensor, sparse: Tensor) -> float:
+    """Return ``|sparse - dense| / |dense - mean of dense|``: 1 where the mean output would do as well."""
+    dense, sparse = dense.double(), sparse.double()
+    return float((sparse - dense).norm() / (dense - dense.mean(0)).norm())
+
+
+def _untrained() -> nn.Module:
+    torch.manual_seed(0)
+    return build("small_cnn", in_channels=1, classes=10).eval()
+
+
+def _digits(split: str) -> Callable[[int, int], Batches]:
+    def batches(seed: int, examples: int) -> Batches:
+        images = getattr(fw.load_data("digits"), split)
+        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:examples]
+        found = images.__getitems__(drawn.tolist())[0]
+        return [(part, torch.zeros(len(part), dtype=torch.int64)) for part in found.split(16)]
+
+    return batches
+
+
+TASKS = {
+    "efficientnet_lite0": Task(
+        "EfficientNet-Lite0, real photographs: agreement with the dense network's top-1",
+        photographs.efficientnet_lite0,
+        photographs.calibration,
+        photographs.evaluation,
+        agreement,
+        "agreement",
+        left_alone=photographs.left_alone,
+    ),
+    "minilm": Task(
+        "MiniLM-L6, sentences of IMDB: Spearman correlation of cosines with the dense network's",
+        sentences.minilm,
+        sentences.calibration,
+        sentences.evaluation,
+        similarity,
+        "spearman",
+        fixed_evaluation=True,
+    ),
+    "smoke": Task(
+        "an untrained network on digits, for tests and tries",
+        _untrained,
+        _digits("train"),
+        _digits("test"),
+        agreement,
+        "agreement",
+    ),
+}
