@@ -21,6 +21,7 @@ REGISTRIES = {
     "allocations": ("featherweight.sparsity.allocation", "allocations"),
     "patterns": ("featherweight.sparsity.patterns", "patterns"),
     "schedules": ("featherweight.sparsity.schedules", "schedules"),
+    "one-shot methods": ("featherweight.sparsity.oneshot", "methods"),
     "structured criteria": ("featherweight.structured.importance", "importances"),
     "block criteria": ("featherweight.structured.depth.importance", "block_importances"),
     "distillation losses": ("featherweight.distillation.losses", "losses"),
