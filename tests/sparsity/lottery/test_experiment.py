@@ -11,6 +11,7 @@ import torch
 
 import featherweight as fw
 from featherweight.errors import SettingError, UnknownNameError
+from featherweight.sparsity.allocation import PerLayer
 from featherweight.sparsity.lottery.experiment import Experiment
 from featherweight.sparsity.lottery.identity import digest, named
 
@@ -96,6 +97,8 @@ def test_what_has_no_name_is_refused(toy, thing):
         ("seeds", (), "seeds are at least one"),
         ("seeds", (-1,), "seeds are whole numbers of at least 0"),
         ("seeds", (0.5,), "seeds are whole numbers"),
+        ("allocation", {"0.weight": 0.5}, "cannot be used level by level"),
+        ("allocation", PerLayer({"0.weight": 0.5}), "cannot be used level by level"),
         ("data", 7, "data= is a data set of the zoo by name"),
         ("network", "resnet21", "network='resnet21' is not an untrained network of the zoo"),
         ("network", torch.nn.Linear(2, 2), "one network cannot be drawn again"),

@@ -1,6 +1,7 @@
 """Running: what is done once is not done again, whatever happened in between."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import featherweight as fw
 from featherweight.core.masks import Masks
@@ -181,6 +183,24 @@ def test_workers_end_with_a_killed_parent_and_the_run_goes_on(toy, finished, tmp
 def test_what_fails_in_a_worker_is_raised_here(toy, tmp_path):
     experiment = toy.experiment(data=toy.broken, seeds=(0, 1), branches=("dense",))
     with pytest.raises(TrainingError, match=r"(?s)Step\(level=0.*ZeroDivisionError: of the user's own"):
+        fw.lottery.run(experiment, tmp_path, workers=2, progress=False)
+
+
+def test_a_worker_that_dies_is_named_and_the_run_goes_on(toy, tmp_path, monkeypatch):
+    """As where memory ran out; the processes of the pool are gone afterwards."""
+    experiment = toy.experiment(seeds=(0, 1), branches=("dense",))
+    monkeypatch.setenv(toy.LEFT, "3")
+    with pytest.raises(TrainingError, match=r"without an answer \(exit code -9\).*the same call goes on"):
+        fw.lottery.run(experiment, tmp_path, workers=2, progress=False)
+    assert not multiprocessing.active_children()
+    monkeypatch.delenv(toy.LEFT)
+    assert len(fw.lottery.run(experiment, tmp_path, progress=False)) == 2
+
+
+def test_what_cannot_be_handed_to_a_process_is_refused(toy, tmp_path):
+    loader = DataLoader(TensorDataset(*toy.examples()), 16, collate_fn=lambda batch: batch)
+    experiment = toy.experiment(data=fw.lottery.Data("local", loader, loader), seeds=(0, 1))
+    with pytest.raises(SettingError, match="cannot be handed to other processes"):
         fw.lottery.run(experiment, tmp_path, workers=2, progress=False)
 
 

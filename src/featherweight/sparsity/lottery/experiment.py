@@ -47,7 +47,7 @@ class Experiment:
         seeds: a whole experiment each.
         settings: of every training; its seed is not used.
         allocation: how many weights each layer keeps: "global", or "uniform" for the same fraction of each
-            layer, as Frankle and Carbin prune this network, or any other of ``fw.sparsity.allocation``.
+            layer, as Frankle and Carbin prune LeNet, or another that asks for scores alone.
         skip: names or patterns of parameters and modules that are not pruned.
 
     Raises:
@@ -84,8 +84,7 @@ class Experiment:
         _check_distinct("seeds", self.seeds)
         if not all(type(seed) is int and seed >= 0 for seed in self.seeds):
             raise SettingError(f"seeds are whole numbers of at least 0, got {self.seeds!r}.")
-        if isinstance(self.allocation, str):
-            allocations[self.allocation]
+        _check_allocation(self.allocation)
         self.identity()
 
     def identity(self) -> dict[str, Any]:
@@ -178,6 +177,15 @@ def _check_fraction(name: str, value: Any, *, least_allowed: bool = False) -> No
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not (0 <= value < 1 if least_allowed else 0 < value < 1):
         raise SettingError(f"{name} of what is left goes at each level, between 0 and 1, got {value!r}.")
+
+
+def _check_allocation(choice: Any) -> None:
+    allocation = allocations[choice] if isinstance(choice, str) else choice
+    if not callable(allocation) or hasattr(allocation, "prepared"):
+        raise SettingError(
+            f"allocation={choice!r} cannot be used level by level: expected global, uniform, erk, lamp or "
+            f"a function (scores, kept) -> {{layer: kept of it}} that looks at nothing else."
+        )
 
 
 def _check_rewind(rewind: Any) -> None:

@@ -36,7 +36,7 @@ class Holding:
         masks.bind(model)
         self.model, self.masks, self.until = model, masks, until
         self.step = 0
-        self._held: list[Held] = []
+        self._held: list[Held] | None = None
         self._handle: Any = None
 
     @property
@@ -79,7 +79,7 @@ class Holding:
             raise StepReached
 
     def _hold(self) -> None:
-        if not self._held or not all(weight.fits for weight in self._held):  # model.to(...) since
+        if self._held is None or not all(weight.fits for weight in self._held):  # model.to(...) since
             bound = self.masks.bind(self.model)
             self._held = [Held.of(weight, pruned) for weight, pruned in bound if bool(pruned.any())]
         for weight in self._held:

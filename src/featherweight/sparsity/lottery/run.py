@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from featherweight.errors import SettingError
 from featherweight.sparsity.lottery.branches import Step, branches
@@ -51,11 +52,12 @@ def run(
             results = here(experiment, place, queue)
         else:
             results = in_processes(experiment, place, queue, min(workers, missing))
-        for step, record in results:
-            append_record(place.records, record)
-            place.forget(step)
-            done[step] = record
-            view.finished(record)
+        with closing(results):  # ends the processes, whatever happens here
+            for step, record in results:
+                append_record(place.records, record)
+                place.forget(step)
+                done[step] = record
+                view.finished(record)
         _clean(place, steps)
     return tuple(done[step] for step in steps)
 

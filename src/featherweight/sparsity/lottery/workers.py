@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,7 +24,7 @@ from featherweight.sparsity.lottery.records import LevelRecord
 from featherweight.sparsity.lottery.training import perform
 
 
-def here(experiment: Experiment, folder: Folder, queue: Queue) -> Iterator[tuple[Step, LevelRecord]]:
+def here(experiment: Experiment, folder: Folder, queue: Queue) -> Generator[tuple[Step, LevelRecord]]:
     """Yield the records of all trainings of ``queue``, one after the other in this process."""
     while (step := queue.next()) is not None:
         yield step, perform(Lineage(experiment, folder, step.seed), step)
@@ -32,7 +33,7 @@ def here(experiment: Experiment, folder: Folder, queue: Queue) -> Iterator[tuple
 
 def in_processes(
     experiment: Experiment, folder: Folder, queue: Queue, workers: int
-) -> Iterator[tuple[Step, LevelRecord]]:
+) -> Generator[tuple[Step, LevelRecord]]:
     """Yield the same from ``workers`` processes, as they come.
 
     Raises:
@@ -69,7 +70,7 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs, experiment, folder, threads))
         try:
             self._process.start()
-        except (AttributeError, TypeError, ValueError, ImportError) as error:  # what pickle raises
+        except (pickle.PickleError, AttributeError, TypeError) as error:  # what pickle raises
             raise SettingError(
                 f"network= and data= cannot be handed to other processes ({error}). Give functions at the "
                 f"top of a module that can be imported, or workers=1."
