@@ -66,17 +66,18 @@ class PerLayer:
             kept: how many are kept in all in the end.
 
         Raises:
-            SettingError: a name matches no layer, the pattern does not allow as little sparsity in a layer, or
-                the sparsities do not make that total.
+            SettingError: a name matches no layer, the pattern does not allow so little sparsity in a layer,
+                or the sparsities do not make that total.
         """
         found = match_skip(tuple(self.targets), [(name,) for name in sizes], "allocation", "prunable weight")
         given = {name: self.targets[pattern] for name, pattern in found.items()}
         counts = {name: round((1 - sparsity) * sizes[name]) for name, sparsity in given.items()}
         for name, count in counts.items():
             if count > limits[name]:
+                lowest = f"{1 - limits[name] / sizes[name]:.4f}"
                 raise SettingError(
-                    f"allocation={{{found[name]!r}: {given[name]}}}: the pattern keeps at most {limits[name]:,} of "
-                    f"the {sizes[name]:,} weights of {name}, a sparsity of {1 - limits[name] / sizes[name]:.4f}."
+                    f"allocation={{{found[name]!r}: {given[name]}}}: the pattern keeps at most "
+                    f"{limits[name]:,} of the {sizes[name]:,} weights of {name}, a sparsity of {lowest}."
                 )
         _check_total(counts, sizes, limits, kept)
         return _Towards(given, allocation_of(self.rest), kept)
@@ -133,7 +134,7 @@ def allocation_of(choice: AllocationLike) -> Allocation:
 def _check_total(
     counts: Mapping[str, int], sizes: Mapping[str, int], limits: Mapping[str, int], kept: int
 ) -> None:
-    """Raise SettingError if layers that keep ``counts``, and others within their limits, cannot keep ``kept``."""
+    """Raise SettingError if layers with ``counts``, and others up to their limits, cannot make ``kept``."""
     numel, least = sum(sizes.values()), sum(counts.values())
     most = least + sum(limit for name, limit in limits.items() if name not in counts)
     slack = len(counts) + math.ceil(_ROUNDING * numel)
