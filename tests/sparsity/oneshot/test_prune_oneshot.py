@@ -508,13 +508,33 @@ def test_weights_that_no_data_reach_are_named():
     quietly(wide, 0.5, [(torch.randn(3, 4), None)], skip=["unused"])
 
 
-def test_a_method_that_does_nothing_fails_the_check_of_its_masks():
-    def idle(problem):
-        return Solution(problem.weights, torch.ones_like(problem.weights, dtype=torch.bool))
+@pytest.mark.parametrize(
+    ("weights", "keep", "words"),
+    [
+        (lambda w: w, lambda w: torch.ones_like(w).bool(), r"keeps 384 weights, at most 192"),
+        (lambda w: w, lambda w: torch.zeros_like(w).bool(), "not zero where its mask"),
+        (lambda w: w.flatten(), lambda w: torch.zeros_like(w).bool(), r"of shape \(384,\), expected"),
+    ],
+)
+def test_what_a_method_gives_is_checked(weights, keep, words):
+    def method(problem):
+        return Solution(weights(problem.weights), keep(problem.weights))
 
     model, data = trained("linear", 0)
-    masks = quietly(model, 0.5, data, method=idle)
-    assert masks.kept == masks.numel  # nobody claims that it is pruned
+    before = state(model)
+    with pytest.raises(ModelError, match=r"0\.weight: the method gave .*" + words):
+        quietly(model, 0.5, data, method=method)
+    assert same(state(model), before)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    def infinite(problem):
+        solution = methods["magnitude"](problem)
+        return Solution(solution.weights.masked_fill(solution.keep, torch.inf), solution.keep)
+
+    model, data = trained("linear", 0)
+    with pytest.raises(ModelError, match="not finite: raise damping="):
+        quietly(model, 0.5, data, method=infinite)
 
 
 def test_progress_is_a_line_a_layer_on_stderr(capsys):

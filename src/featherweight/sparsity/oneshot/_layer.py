@@ -13,7 +13,7 @@ from featherweight.core.prunable import PrunableWeight
 from featherweight.core.rows import from_rows, to_rows
 from featherweight.errors import ModelError
 from featherweight.sparsity.oneshot._moments import Moments
-from featherweight.sparsity.oneshot._problem import LayerProblem, Method
+from featherweight.sparsity.oneshot._problem import LayerProblem, Method, Solution
 from featherweight.sparsity.oneshot.report import LayerReport
 from featherweight.sparsity.patterns import RowPattern
 
@@ -51,10 +51,8 @@ class Layer:
         """Return what ``method`` makes of the problem."""
         begin = time.perf_counter()
         solution = method(problem)
-        if not bool(solution.weights.isfinite().all()):
-            raise ModelError(
-                f"{self.weight.name}: the method gave weights that are not finite. Raise damping=."
-            )
+        if fault := _fault_of(solution, problem):
+            raise ModelError(f"{self.weight.name}: the method gave {fault}.")
         kept, error = int(torch.count_nonzero(solution.keep)), problem.error(solution.weights)
         seconds = time.perf_counter() - begin
         report = LayerReport(
@@ -62,13 +60,13 @@ class Layer:
         )
         change = (problem.weights - solution.weights).reshape(problem.grouped.shape)
         shift = (change @ moments.mean[..., None].to(change.dtype)).flatten()
-        return Pruned(self._in_shape(solution.weights), Mask(self._in_shape(solution.keep)), shift, report)
+        weights = self._in_shape(solution.weights).to(self.weight.tensor.dtype)
+        return Pruned(weights, Mask(self._in_shape(solution.keep)), shift, report)
 
     def write(self, pruned: Pruned) -> None:
         """Put the weights, and the bias, into the network."""
         with torch.no_grad():
             self.weight.tensor.copy_(pruned.weights)
-            self.weight.tensor.masked_fill_(~pruned.mask.keep, 0)
             if self.bias is not None:
                 self.bias.add_(pruned.shift.to(self.bias))
 
@@ -106,6 +104,18 @@ def bias_of(model: nn.Module, weight: PrunableWeight) -> nn.Parameter | None:
     found = getattr(owners.pop(), weight.name.rpartition(".")[2].replace("weight", "bias"), None)
     outputs = weight.tensor.shape[weight.output_dim] * weight.groups
     return found if isinstance(found, nn.Parameter) and found.shape == (outputs,) else None
+
+
+def _fault_of(solution: Solution, problem: LayerProblem) -> str:
+    """Return what is wrong with a solution; "" if nothing is."""
+    shape, kept = problem.weights.shape, int(torch.count_nonzero(solution.keep))
+    if not solution.weights.shape == solution.keep.shape == shape:
+        return f"weights and mask of shape {tuple(solution.weights.shape)}, expected {tuple(shape)}"
+    if kept > problem.kept:
+        return f"a mask that keeps {kept:,} weights, at most {problem.kept:,} were to be kept"
+    if bool(solution.weights[~solution.keep].any()):
+        return "weights that are not zero where its mask says so"
+    return "" if bool(solution.weights.isfinite().all()) else "weights that are not finite: raise damping="
 
 
 def _is_exact(hessian: Tensor) -> bool:
