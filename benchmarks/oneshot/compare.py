@@ -29,12 +29,15 @@ SMOKE = 16  # examples
 
 
 def asked(network: str, method: str, level: str, *, seed: int, examples: int, evaluated: int) -> Run:
-    """Return a run; a level is a share of zeros, or N:M, which keeps N of M."""
+    """Return a run; a level is a share of zeros, or N:M, which keeps N of M.
+
+    A thousandth more than 1 - N/M is zero: trained networks have zeros, and groups with too many keep fewer.
+    """
     if level.endswith("%"):
         sparsity, pattern = float(level[:-1]) / 100, "unstructured"
     else:
         kept, group = (int(number) for number in level.split(":"))
-        sparsity, pattern = 1 - kept / group, level
+        sparsity, pattern = round(1 - kept / group + 0.001, 6), level
     return Run(network, method, sparsity, pattern, seed, examples, evaluated)
 
 

@@ -100,8 +100,8 @@ def test_sentences_have_their_words_and_one_of_each_text_is_taken() -> None:
 def test_a_level_is_a_share_or_a_pattern() -> None:
     sizes = {"seed": 1, "examples": 8, "evaluated": 9}
     assert asked("minilm", "obs", "60%", **sizes) == Run("minilm", "obs", 0.6, "unstructured", 1, 8, 9)
-    assert asked("minilm", "obs", "2:4", **sizes) == Run("minilm", "obs", 0.5, "2:4", 1, 8, 9)
-    assert asked("minilm", "obs", "1:4", **sizes).sparsity == 0.75
+    assert asked("minilm", "obs", "2:4", **sizes) == Run("minilm", "obs", 0.501, "2:4", 1, 8, 9)
+    assert asked("minilm", "obs", "1:4", **sizes).sparsity == 0.751
 
 
 def test_every_method_runs_at_every_level_from_every_seed() -> None:
