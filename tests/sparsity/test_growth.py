@@ -453,15 +453,19 @@ def test_save_and_resume_equals_one_run(schedule, optimizer, tmp_path):
     given = {"criterion": "random", "allocation": "uniform", "seed": 4}
     whole, steps, _ = started(SCHEDULES[schedule], optimizer=optimizer, **given)
     train(whole, steps, data)
-    for cut in (4, 7):
+    for cut, attached_first in ((4, True), (5, False), (7, False)):
         first, steps, pruner = started(SCHEDULES[schedule], optimizer=optimizer, **given)
         train(first, steps, data[:cut])
         torch.save([first.state_dict(), steps.state_dict(), pruner.state_dict()], tmp_path / "state.pt")
         saved = torch.load(tmp_path / "state.pt", weights_only=True)
         second, steps, pruner = started(SCHEDULES[schedule], optimizer=optimizer, **given)
+        if not attached_first:
+            pruner.detach()
         second.load_state_dict(saved[0])
         steps.load_state_dict(saved[1])
         pruner.load_state_dict(saved[2])
+        if not attached_first:
+            pruner.attach(steps)
         train(second, steps, data[cut:])
         for name, value in whole.state_dict().items():
             assert torch.equal(value, second.state_dict()[name]), (cut, name)

@@ -296,6 +296,27 @@ def test_attaching_zeroes_what_is_pruned_already():
     masks.check(model)
 
 
+def test_attaching_again_does_not_score_again():
+    scored = []
+
+    def criterion(weights, context):
+        scored.append(len(scored))
+        return {name: weight.abs() for name, weight in weights.items()}
+
+    model = network()
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, 0.9, criterion=criterion, schedule=OneShot(begin=2))
+    pruner.attach(optimizer)
+    train(model, optimizer, batches(2))
+    assert scored == [0]
+    pruner.detach()
+    again = Pruner(model, 0.9, criterion=criterion, schedule=OneShot(begin=2))
+    again.load_state_dict(pruner.state_dict())
+    for each in (pruner, again):
+        each.attach(optimizer)
+    assert scored == [0]
+
+
 def test_the_fingerprint_of_a_callable_does_not_depend_on_where_it_lies_in_memory():
     def fingerprint():
         return Pruner(network(), criterion=lambda weights, context: dict(weights)).fingerprint()
