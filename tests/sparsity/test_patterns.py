@@ -198,7 +198,9 @@ def test_names_are_read(name, expected):
     assert name in patterns
 
 
-@pytest.mark.parametrize("name", ["2-4", "two:four", "1x", "x4", "2:4:8", "-1:4", "1 x 4", "any", 24, None])
+@pytest.mark.parametrize(
+    "name", ["2-4", "two:four", "1x", "x4", "2:4:8", "-1:4", "1 x 4", "any", 24, None, NM]
+)
 def test_other_names_are_refused_with_the_choices(name):
     assert name not in patterns
     with pytest.raises(UnknownNameError) as error:
@@ -215,6 +217,12 @@ def test_other_names_are_refused_with_the_choices(name):
 def test_numbers_that_make_no_pattern_are_refused(name):
     with pytest.raises(SettingError, match=f"got {name}"):
         prune(nn.Linear(4, 4), 0.5, pattern=name)
+
+
+@pytest.mark.parametrize("make", [lambda: NM(2.0, 4), lambda: Blocks(1.5, 4), lambda: Blocks(1, "4")])
+def test_sizes_are_whole_numbers(make):
+    with pytest.raises(SettingError, match="got"):
+        make()
 
 
 @pytest.mark.parametrize(

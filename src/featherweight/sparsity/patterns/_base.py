@@ -145,8 +145,9 @@ def row_pattern(choice: str | Pattern) -> RowPattern:
         UnknownNameError: there is none of that name, or it is neither.
         SettingError: its numbers make no pattern, such as "4:2".
     """
-    if not isinstance(choice, RowPattern) and (isinstance(choice, str) or not callable(choice)):
-        choice = patterns[choice]
+    is_function = callable(choice) and not isinstance(choice, type)
+    if not isinstance(choice, RowPattern) and not is_function:
+        choice = patterns[choice]  # pyright: ignore[reportArgumentType]
     return choice if isinstance(choice, RowPattern) else FromFunction(choice)
 
 

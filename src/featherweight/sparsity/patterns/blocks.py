@@ -32,7 +32,8 @@ class Blocks(RowPattern):
     inputs: int
 
     def __post_init__(self) -> None:
-        if not (self.outputs >= 1 and self.inputs >= 1):
+        sizes = self.outputs, self.inputs
+        if not all(isinstance(size, int) and size >= 1 for size in sizes):  # pyright: ignore
             raise SettingError(
                 f"A block has at least one output and one input, such as 1x4; "
                 f"got {self.outputs}x{self.inputs}."
@@ -66,15 +67,16 @@ class Blocks(RowPattern):
     def _means(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return score and number of weights of each block, (rows, positions, columns) of blocks."""
         alive = is_alive(scores)
-        sizes = self._sums(alive.double()).long()
-        sums = self._sums(scores.double().masked_fill(~alive, 0))  # float overflows at the largest scores
+        sizes = self._sums(alive, torch.int64)
+        sums = self._sums(scores.masked_fill(~alive, 0), torch.float64)  # the largest overflow in float32
         means = (sums / sizes).to(scores.dtype)
         return means.masked_fill(sizes == 0, -torch.inf), sizes
 
-    def _sums(self, rows: Tensor) -> Tensor:
+    def _sums(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         outputs, _, inputs = rows.shape
         whole = F.pad(rows, (0, -inputs % self.inputs, 0, 0, 0, -outputs % self.outputs))
-        return whole.unflatten(2, (-1, self.inputs)).sum(3).unflatten(0, (-1, self.outputs)).sum(1)
+        columns = whole.unflatten(2, (-1, self.inputs)).sum(3, dtype=dtype)
+        return columns.unflatten(0, (-1, self.outputs)).sum(1)
 
     def _spread(self, blocks: Tensor, like: Tensor) -> Tensor:
         rows = blocks.repeat_interleave(self.outputs, 0).repeat_interleave(self.inputs, 2)

@@ -10,6 +10,7 @@ last mask is exact.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ class NM(RowPattern):
     m: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n < self.m:
+        whole = all(isinstance(number, int) for number in (self.n, self.m))  # pyright: ignore
+        if not whole or not 1 <= self.n < self.m:
             raise SettingError(
                 f"N:M keeps N of M, 1 <= N < M, such as 2:4 for half of the weights; got {self.n}:{self.m}."
             )
@@ -82,14 +84,18 @@ def _ranks(scores: Tensor, m: int) -> Tensor:
     """Return the place (from 0) of each entry among its group's scores; of equal ones the first is higher."""
     inputs = scores.shape[2]
     groups = F.pad(scores, (0, -inputs % m), value=-torch.inf).unflatten(2, (-1, m))
-    order = groups.argsort(dim=3, descending=True, stable=True)
-    places = torch.arange(m, device=scores.device).expand_as(order)
-    return torch.empty_like(order).scatter_(3, order, places).flatten(2)[..., :inputs]
+    places = groups.movedim(3, 0).contiguous()
+    ranks = torch.zeros_like(places, dtype=torch.int16)
+    for i, j in itertools.combinations(range(m), 2):  # of so few, pairs are compared quicker than sorted
+        is_first = places[i] >= places[j]
+        ranks[j] += is_first
+        ranks[i] += ~is_first
+    return ranks.movedim(0, 3).flatten(2)[..., :inputs]
 
 
 def _caps(inputs: int, n: int, m: int, device: torch.device) -> Tensor:
     """Return for each input how many of its group may be kept."""
-    caps = torch.full((inputs,), n, device=device)
+    caps = torch.full((inputs,), n, device=device, dtype=torch.int16)
     if short := inputs % m:
         caps[-short:] = _share(n, short, m)
     return caps
