@@ -97,4 +97,4 @@ def paragraph(text: str) -> str:
 def cell(text: str) -> str:
     """Return ``text`` on one line, fit for a cell of a table: pipes escaped, addresses made links."""
     line = " ".join(text.split()).replace("``", "`").replace("|", r"\|")
-    return re.sub(r"https?://[^\s)]+", lambda address: f"<{address[0]}>", line)
+    return re.sub(r"https?://[^\s)]*[^\s).,;]", lambda address: f"<{address[0]}>", line)

@@ -304,7 +304,7 @@ def test_scattered_zeros_that_a_pattern_cannot_make_up_for_are_refused_with_what
     prune(model, 0.4, criterion="random")
     groups = (torch.cat([layer.weight.detach().view(-1, 4) for layer in model]) != 0).sum(1)
     most = int(groups.clamp_max(2).sum())
-    with pytest.raises(SettingError, match=rf"at most {most} of .* with the zeros that are there,") as error:
+    with pytest.raises(SettingError, match=rf"at most {most} of .* with the zeros that are there:") as error:
         prune(model, 0.5, pattern="2:4")
     lowest = float(str(error.value).split("works is ")[1].split(",")[0])
     assert prune(model, lowest, pattern="2:4").kept == round((1 - lowest) * 768) <= most

@@ -80,7 +80,7 @@ class Recipe:
             most = min(most, most_left(now, prunable.weights, pattern))
         if most <= kept - pattern.granularity:
             lowest = -(-10_000 * (now.numel - most) // now.numel) / 10_000
-            zeros = "" if now.kept == now.numel else ", with the zeros that are there,"
+            zeros = "" if now.kept == now.numel else ", with the zeros that are there"
             raise SettingError(
                 f"Pattern {self.pattern!r} keeps at most {most:,} of these {now.numel:,} weights{zeros}: the "
                 f"lowest sparsity that works is {lowest}, got {self.sparsity}."

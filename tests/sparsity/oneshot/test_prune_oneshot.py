@@ -283,7 +283,9 @@ def test_modes_gradients_hooks_and_random_numbers_are_left_alone():
     model, data = trained("attention", 1)
     model.train()
     model.head.eval()
-    gradients = [p.grad.clone() for p in model.parameters()]
+    gradients = [torch.randn_like(p) for p in model.parameters()]
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.grad = gradient.clone()
     modes = {name: module.training for name, module in model.named_modules()}
     generator = torch.get_rng_state()
     quietly(model, 0.5, data)

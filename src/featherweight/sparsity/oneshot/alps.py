@@ -27,7 +27,7 @@ _GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # of rho, by the moved fractio
 
 @dataclass(frozen=True)
 class ALPS:
-    """The method of that name.
+    """Find the mask by ADMM, and fit what stays by conjugate gradients.
 
     Attributes:
         rho: the penalty at the start.

@@ -27,7 +27,9 @@ _BYTES = 2**27  # of the inverses that are worked on together
 
 @dataclass(frozen=True)
 class OBS:
-    """The method of that name. Its time grows with the cube of a layer's columns, for every output.
+    """Remove weights one after another, each where it costs least, and compensate exactly.
+
+    Its time grows with the cube of a layer's columns, for every output.
 
     Attributes:
         columns: layers with more of them are left to another method.

@@ -23,7 +23,7 @@ _PARTS = 64  # a choice looks at the whole layer: so many are cheap beside the r
 
 @dataclass(frozen=True)
 class SparseGPT:
-    """The method of that name.
+    """Prune column by column, and let the columns to come make up for each.
 
     Attributes:
         block: how many columns are chosen and updated together; the paper has 128, fewer adapt better.

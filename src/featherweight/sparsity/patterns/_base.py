@@ -145,10 +145,11 @@ def row_pattern(choice: str | Pattern) -> RowPattern:
         UnknownNameError: there is none of that name, or it is neither.
         SettingError: its numbers make no pattern, such as "4:2".
     """
-    is_function = callable(choice) and not isinstance(choice, type)
-    if not isinstance(choice, RowPattern) and not is_function:
-        choice = patterns[choice]  # pyright: ignore[reportArgumentType]
-    return choice if isinstance(choice, RowPattern) else FromFunction(choice)
+    if isinstance(choice, RowPattern):
+        return choice
+    if isinstance(choice, (str, type)) or not callable(choice):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return row_pattern(patterns[choice])  # pyright: ignore[reportArgumentType]
+    return FromFunction(choice)
 
 
 def is_alive(scores: Tensor) -> Tensor:
