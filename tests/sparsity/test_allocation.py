@@ -44,6 +44,10 @@ def test_lamp_scores_equal_the_definition():
     assert torch.allclose(lamp_scores(w), expected)
 
 
+def test_lamp_scores_of_what_is_below_zero_are_zero():
+    assert lamp_scores(torch.tensor([3.0, 1.0, -10.0, -torch.inf])).tolist() == [1.0, 0.1, 0.0, -torch.inf]
+
+
 def test_lamp_never_empties_a_layer_of_small_weights():
     scores = {"large": torch.rand(50, 50) + 10, "tiny": torch.rand(50, 50) * 1e-6}
     assert allocations["global"](scores, 100) == {"large": 100, "tiny": 0}

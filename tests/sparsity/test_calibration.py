@@ -131,6 +131,17 @@ def test_a_loader_that_shuffles_gives_the_same_batches_whoever_drew_random_numbe
     assert len({float(loss.detach()) for loss in first}) == 4
 
 
+def test_a_loader_with_workers_that_stay_goes_on_where_it_was():
+    data = TensorDataset(torch.randn(8, 4), torch.zeros(8).long())
+    loader = DataLoader(data, 2, num_workers=1, persistent_workers=True)
+    running = iter(loader)
+    next(running)
+    for use in (Calibration.run, lambda data, model: list(data.losses(model, 2))):
+        use(Calibration.of(loader), network())
+    assert len(list(Calibration.of(loader).batches(1))) == 1
+    assert len(list(running)) == 3
+
+
 def test_random_numbers_of_the_caller_stay():
     data, model = Calibration.of(shuffled()), network()
     torch.manual_seed(5)

@@ -205,6 +205,23 @@ def test_what_grasp_refuses():
     assert scored(Grasp(temperature=1.0), chain([[3.0, 1.0]]), ONE) == [pytest.approx([60, 40])]
 
 
+def test_synflow_keeps_a_mask_of_padding_as_it_is():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x, padding):
+            return self.head(self.layer(x, src_key_padding_mask=padding))
+
+    model = Masked()
+    weights = {"layer.self_attn.in_proj_weight": model.layer.self_attn.in_proj_weight}
+    data = {"x": torch.randn(2, 5, 8), "padding": torch.zeros(2, 5, dtype=torch.bool)}
+    scores = criteria["synflow"](weights, Context(model, data))
+    assert float(scores["layer.self_attn.in_proj_weight"].sum()) > 0
+
+
 def test_what_synflow_refuses():
     with pytest.raises(
         SettingError, match="looks at the shape of an input, which a function of losses has not"

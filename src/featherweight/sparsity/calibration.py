@@ -9,6 +9,7 @@ between goes on as if it had not been.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from featherweight.core.batches import Loss, loss_of, moved, outputs_of, read_batch
 from featherweight.core.prunable import unwrap
@@ -107,7 +109,7 @@ class Calibration:
         """Yield the first ``number`` batches as they are; all for None. There have to be batches."""
         random = OwnRandom()
         with random.used():
-            source = iter(cast("Iterable[Any]", self.source))
+            source = _started(cast("Iterable[Any]", self.source))
         for _ in itertools.count() if number is None else range(number):
             with random.used():
                 if (batch := next(source, _END)) is _END:
@@ -158,7 +160,7 @@ class Calibration:
         inner, seen = unwrap(model), 0
         with evaluated(inner), torch.no_grad(), OwnRandom().used():
             source = self.source if isinstance(self.source, Iterable) else self.source(inner)
-            for item in itertools.islice(source, batches):
+            for item in itertools.islice(_started(source), batches):
                 if self.has_batches:
                     batch = moved(item, device_of(inner))
                     if before is not None:
@@ -171,7 +173,7 @@ class Calibration:
         # Modes are set for a step at a time: across a yield, they would be the caller's too.
         random = OwnRandom()
         with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
-            source = iter(self.source if isinstance(self.source, Iterable) else self.source(model))
+            source = _started(self.source if isinstance(self.source, Iterable) else self.source(model))
         for _ in itertools.count() if batches is None else range(batches):
             with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
                 if (item := next(source, _END)) is _END:
@@ -210,6 +212,14 @@ def device_of(model: nn.Module) -> torch.device:
     """Return the device of the first parameter; the CPU where there is none."""
     first = next(model.parameters(), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def _started(source: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator of its own: a DataLoader whose workers persist has one for all, and restarts it."""
+    if isinstance(source, DataLoader) and source.persistent_workers:
+        source = copy.copy(cast("DataLoader[Any]", source))
+        source._iterator = None  # pyright: ignore[reportPrivateUsage]
+    return iter(source)
 
 
 def _checked(found: Pass, number: int) -> Pass:

@@ -14,11 +14,12 @@ def lamp_scores(scores: Tensor) -> Tensor:
     """Return the LAMP scores of one layer, float64, in its shape; of equal entries, the first scores most.
 
     Args:
-        scores: magnitudes, or what stands for them; entries of -inf are dead, and stay -inf.
+        scores: magnitudes, or what stands for them; what is below 0 scores 0. Entries of -inf are dead, and
+            stay -inf.
     """
     flat = scores.reshape(-1).double()
     order = flat.argsort(descending=True, stable=True)
-    squares = torch.where(flat > -torch.inf, flat.square(), 0)[order]
+    squares = flat.clamp(min=0).square()[order]
     normalised = squares / squares.cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
     found = torch.empty_like(flat).scatter_(0, order, normalised)
     return torch.where(flat > -torch.inf, found, -torch.inf).view(scores.shape)

@@ -268,6 +268,40 @@ def test_a_bias_makes_up_for_the_mean():
     assert errors[True] < 1e-5 < 1e-2 < errors[False]
 
 
+def test_a_bias_that_is_frozen_or_shared_stays():
+    for frozen in (True, False):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+        if frozen:
+            model[0].bias.requires_grad_(False)
+        else:
+            model[2].bias = model[0].bias
+        before = [model[0].bias.clone(), model[4].bias.clone()]
+        quietly(model, 0.5, [(torch.rand(32, 6), torch.zeros(32).long())], method="magnitude")
+        assert torch.equal(model[0].bias, before[0])
+        assert not torch.equal(model[4].bias, before[1])
+
+
+class OverTime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.RNNCell(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.head(state)
+
+
+@pytest.mark.parametrize("lengths", [(3, 20), (20, 3)])
+def test_batches_that_use_a_weight_more_often_than_the_first_are_seen_whole(lengths):
+    data = [(torch.randn(4, length, 4), torch.zeros(4).long()) for length in lengths]
+    masks = quietly(OverTime(), 0.5, data)
+    samples = {layer.name: layer.samples for layer in masks.layers}
+    assert samples["cell.weight_ih"] == 4 * (3 + 20)
+
+
 def test_batch_norm_is_estimated_anew():
     model, data = trained("convolutional")
     untouched, _ = trained("convolutional")

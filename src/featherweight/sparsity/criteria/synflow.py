@@ -113,13 +113,16 @@ def _example(data: Any) -> Any:
 
 
 def _ones(inputs: Any) -> Any:
-    """Return ones in the shape of one example, with the type of the inputs: token ids stay whole numbers."""
+    """Return ones in the shape of one example, of its type; bools, which say what is masked, as they are."""
     if isinstance(inputs, Mapping):
         given = cast("Mapping[str, Any]", inputs)
         return {name: _ones(value) for name, value in given.items() if name != LABELS}
     if isinstance(inputs, tuple | list):
         return tuple(_ones(value) for value in cast("list[Any]", inputs))
-    return torch.ones_like(inputs[:1] if inputs.ndim else inputs) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(inputs, Tensor):
+        return inputs
+    one = inputs[:1] if inputs.ndim else inputs
+    return one if one.dtype == torch.bool else torch.ones_like(one)
 
 
 def _as(inputs: Any, dtype: torch.dtype) -> Any:

@@ -96,14 +96,20 @@ class Pruned:
 
 
 def bias_of(model: nn.Module, weight: PrunableWeight) -> nn.Parameter | None:
-    """Return the bias beside a weight, one number an output; None where several modules share the weight."""
+    """Return the bias beside a weight, one number an output.
+
+    None where several modules share the weight or the bias, and where the bias is frozen.
+    """
     names = (weight.name, *weight.aliases)
     owners = {model.get_submodule(name.rpartition(".")[0]) for name in names}
     if len(owners) > 1:
         return None
     found = getattr(owners.pop(), weight.name.rpartition(".")[2].replace("weight", "bias"), None)
     outputs = weight.tensor.shape[weight.output_dim] * weight.groups
-    return found if isinstance(found, nn.Parameter) and found.shape == (outputs,) else None
+    if not isinstance(found, nn.Parameter) or found.shape != (outputs,) or not found.requires_grad:
+        return None
+    uses = sum(other is found for _, other in model.named_parameters(remove_duplicate=False))
+    return found if uses == 1 else None
 
 
 def _fault_of(solution: Solution, problem: LayerProblem) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,20 +38,26 @@ class Passes:
     def uses(self, weights: Sequence[PrunableWeight]) -> dict[str, int]:
         """Return how often a forward pass uses each weight, in the order of first uses.
 
-        A weight that only some inputs reach has 0 uses where the first batch has none of them.
+        Batches may differ, as sequences of several lengths do in a loop over time: the most counts. 0 where a
+        callable gives the losses.
 
         Raises:
             ModelError: it cannot be seen what reaches some of them.
             SettingError: there are no data.
         """
+        most: dict[str, int] = {}
+        before: dict[str, int] = {}
+
+        def count() -> None:
+            for name, uses in watch.uses.items():
+                most[name] = max(most.get(name, 0), uses - before.get(name, 0))
+            before.update(watch.uses)
+
         with watched_inputs(weights) as watch:
-            self._run(watch, 1)
-            uses = dict(watch.uses)
-            if watch.unseen():
-                self._run(watch, self.batches)
+            self._run(watch, self.batches, after=count)
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
-        return {name: uses.get(name, 0) for name in watch.uses}
+        return {name: most.get(name, 0) for name in watch.uses}
 
     def moments(self, weights: Sequence[PrunableWeight], uses: Mapping[str, int]) -> dict[str, Moments]:
         """Return the moments of what reaches ``weights``; a pass ends after the last of their uses."""
@@ -65,7 +71,7 @@ class Passes:
             self._run(watch, self.batches)
         return {name: found.result() for name, found in sums.items()}
 
-    def _run(self, watch: InputWatch, batches: int | None) -> None:
+    def _run(self, watch: InputWatch, batches: int | None, after: Callable[[], None] = lambda: None) -> None:
         if not self.data.has_batches:
             self.data.run(self.model, batches)
             return
@@ -82,6 +88,7 @@ class Passes:
                     watch.uses.clear()
                 with suppress(EnoughError):
                     outputs_of(self.model, batch, labels=True)
+                after()
 
 
 def _not_seen(unseen: Mapping[str, str]) -> str:
