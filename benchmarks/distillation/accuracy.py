@@ -20,7 +20,7 @@ from benchmarks.distillation.runs import Run, fill_caches, perform
 
 RESULTS = Path(__file__).parents[1] / "results" / "distillation.jsonl"
 PASSES, SEEDS, RATE = 3, 3, 0.1
-RESNET, VIT = "fashion_resnet20", "fashion_vit_tiny"
+RESNET, VIT = "fashion_resnet20", "fashion_vit_c_tiny"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ WIDTHS = (8, 16, 32, 64)
 CACHES = Path(__file__).parents[2] / "runs" / "distillation"
 STAGES = [("stages.1", "norms.1"), ("stages.2", "norms.2")]  # of ResNet-20 and the student: 14x14 and 7x7
 UNLABELLED = -100
-NETWORKS = {"fashion_resnet20": "resnet20", "fashion_vit_tiny": "vit_tiny"}
+NETWORKS = {"fashion_resnet20": "resnet20", "fashion_vit_c_tiny": "vit_c_tiny"}
 
 
 @dataclass(frozen=True)

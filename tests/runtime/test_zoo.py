@@ -33,9 +33,10 @@ SHAPES = {
     "small_cnn": (1, 28),
     "resnet20": (3, 32),
     "resnet56": (3, 16),
+    "vit_c_tiny": (1, 28),
     "vit_tiny": (1, 28),
 }
-LARGE = ("mobilenet_v2", "resnet18", "resnet50", "vgg16_bn", "vit_tiny")
+LARGE = ("mobilenet_v2", "resnet18", "resnet50", "vgg16_bn", "vit_c_tiny", "vit_tiny")
 SPARSITIES = (0.0, 0.8, 0.9, 0.95)
 FACTOR, LEAST = 4.0, 1e-6  # the least is of the largest output
 

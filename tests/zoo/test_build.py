@@ -37,6 +37,7 @@ def test_an_unknown_name_lists_the_choices():
         ("small_cnn", {"widths": [4, 8, 8]}),
         ("resnet20", {"widths": (4, 6, 8)}),
         ("vgg16_bn", {"hidden": 16}),
+        ("vit_c_tiny", {"patch": 2, "dim": 24, "depth": 2, "heads": 3}),
         ("vit_tiny", {"patch": 7, "dim": 24, "depth": 2, "heads": 3}),
     ],
 )

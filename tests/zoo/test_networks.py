@@ -26,10 +26,18 @@ SIZES = {
     "resnet56": (3, 10, 855_770, 58),
     "small_cnn": (1, 10, 390_890, 5),
     "vgg16_bn": (3, 1000, 138_365_992, 16),
+    "vit_c_tiny": (1, 10, 828_394, 20),
     "vit_tiny": (1, 10, 803_338, 18),
 }
 SMALLER = {"vgg16_bn": partial(VGG16, hidden=32)}  # so that a step takes little time and memory
-IMAGE = {"lenet_300_100": 28, "small_cnn": 8, "resnet20": 8, "resnet56": 8, "vit_tiny": 28}
+IMAGE = {
+    "lenet_300_100": 28,
+    "small_cnn": 8,
+    "resnet20": 8,
+    "resnet56": 8,
+    "vit_c_tiny": 28,
+    "vit_tiny": 28,
+}
 
 every_network = pytest.mark.parametrize("name", sorted(SIZES))
 
@@ -205,6 +213,9 @@ def test_vit_keeps_patches_apart():
         (lambda: networks["resnet18"](classes=0), "classes must be above 0, got 0"),
         (lambda: networks["vit_tiny"](image_size=30), "multiple of patch = 4, got 30"),
         (lambda: VisionTransformer(heads=3), "multiple of heads = 3, got 128"),
+        (lambda: networks["vit_c_tiny"](patch=7), "power of two .* divides dim = 128, got 7"),
+        (lambda: networks["vit_c_tiny"](patch=1), "power of two .* divides dim = 128, got 1"),
+        (lambda: networks["vit_c_tiny"](patch=4, dim=6, heads=2), "divides dim = 6, got 4"),
         (lambda: CifarResNet(21), "6 n \\+ 2"),
     ],
 )
@@ -213,7 +224,7 @@ def test_settings_are_checked(build, message):
         build()
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", "vit_tiny"])
+@pytest.mark.parametrize("name", ["lenet_300_100", "vit_c_tiny", "vit_tiny"])
 def test_images_of_another_size_are_named(name):
     with pytest.raises(SettingError, match=r"\(2, 3, 32, 32\).*\(n, 1, 28, 28\).*image_size"):
         networks[name]()(torch.zeros(2, 3, 32, 32))

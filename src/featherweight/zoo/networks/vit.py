@@ -46,6 +46,29 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def _stem(in_channels: int, dim: int, patch: int) -> nn.Sequential:
+    """Return the convolutions of a ViT_C: strides of 2 whose widths double, then 1x1 to ``dim``.
+
+    Raises:
+        SettingError: ``patch`` is not a power of two from 2, or ``dim`` does not divide by it.
+    """
+    halvings = patch.bit_length() - 1
+    if patch < 2 or patch != 2**halvings or dim % patch:
+        raise SettingError(
+            f"With stem=True, patch must be a power of two from 2 that divides dim = {dim}, got {patch}."
+        )
+    layers: list[nn.Module] = []
+    for step in range(halvings):
+        width = dim * 2**step // patch
+        layers += [
+            nn.Conv2d(in_channels, width, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+        in_channels = width
+    return nn.Sequential(*layers, nn.Conv2d(in_channels, dim, 1))
+
+
 class VisionTransformer(nn.Module):
     """A vision transformer; ``(n, in_channels, image_size, image_size) -> (n, classes)``.
 
@@ -57,6 +80,8 @@ class VisionTransformer(nn.Module):
         dim: width of a token; a multiple of ``heads``.
         depth: number of blocks.
         heads: attention heads of a block.
+        stem: whether patches are cut by a stack of convolutions instead of one; ``patch`` is then a power
+            of two.
 
     Raises:
         SettingError: the sizes do not divide each other.
@@ -72,6 +97,7 @@ class VisionTransformer(nn.Module):
         dim: int = 128,
         depth: int = 4,
         heads: int = 4,
+        stem: bool = False,
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, classes=classes, image_size=image_size)
@@ -81,7 +107,9 @@ class VisionTransformer(nn.Module):
         if dim % heads:
             raise SettingError(f"dim must be a multiple of heads = {heads}, got {dim}.")
         self.in_channels, self.image_size = in_channels, image_size
-        self.patch_embed = nn.Conv2d(in_channels, dim, patch, patch)
+        self.patch_embed = (
+            _stem(in_channels, dim, patch) if stem else nn.Conv2d(in_channels, dim, patch, patch)
+        )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch) ** 2, dim))
         self.blocks = nn.Sequential(*(Block(dim, heads, mlp_dim=4 * dim) for _ in range(depth)))
@@ -122,3 +150,23 @@ def vit_tiny(
 ) -> VisionTransformer:
     """A vision transformer of four blocks, 0.8M parameters."""
     return VisionTransformer(in_channels, classes, image_size, patch=patch, dim=dim, depth=depth, heads=heads)
+
+
+@networks.register("vit_c_tiny")
+def vit_c_tiny(
+    in_channels: int = 1,
+    classes: int = 10,
+    image_size: int = 28,
+    *,
+    patch: int = 4,
+    dim: int = 128,
+    depth: int = 4,
+    heads: int = 4,
+) -> VisionTransformer:
+    """``vit_tiny`` behind a stem of convolutions, which learns from few images and epochs, 0.8M parameters.
+
+    Xiao et al. 2021, https://arxiv.org/abs/2106.14881.
+    """
+    return VisionTransformer(
+        in_channels, classes, image_size, patch=patch, dim=dim, depth=depth, heads=heads, stem=True
+    )
