@@ -1,12 +1,13 @@
 """What a batch of data= is, and how a network is run and judged on it.
 
 A batch is ``(inputs, targets)``, or a mapping with "labels", the form of Hugging Face: keyword arguments, of
-which "labels" are the targets. A class is given the labels too, and may compute a loss of its own; a graph
-only where it was traced with them.
+which "labels" are the targets. A network whose forward takes the labels is given them too, and may compute a
+loss of its own; a graph takes them where it was traced with them.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any, cast
@@ -47,18 +48,25 @@ def outputs_of(model: nn.Module, batch: Any, *, labels: bool) -> Any:
     Args:
         model: a class, or a graph.
         batch: one of data=, or inputs alone.
-        labels: whether a class is given the labels of a mapping, so that it computes its own loss.
+        labels: whether a class that takes the labels of a mapping is given them, so that it computes its own
+            loss.
     """
     args, kwargs = as_arguments(inputs_of(batch))
-    given = takes_labels(model) if isinstance(model, torch.fx.GraphModule) else labels
-    if given and isinstance(batch, Mapping) and LABELS in batch:
+    wanted = labels or isinstance(model, torch.fx.GraphModule)
+    if wanted and isinstance(batch, Mapping) and LABELS in batch and takes_labels(model):
         kwargs[LABELS] = batch[LABELS]
     return model(*args, **kwargs)
 
 
-def takes_labels(graph: torch.fx.GraphModule) -> bool:
-    """Whether a graph was traced with labels."""
-    return any(node.op == "placeholder" and node.target == LABELS for node in graph.graph.nodes)
+def takes_labels(model: nn.Module) -> bool:
+    """Whether a graph was traced with labels, or the forward of a class takes them (``**kwargs`` does)."""
+    if isinstance(model, torch.fx.GraphModule):
+        return any(node.op == "placeholder" and node.target == LABELS for node in model.graph.nodes)
+    try:
+        parameters = inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):  # compiled elsewhere, such as by TorchScript: its own error says more
+        return True
+    return LABELS in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
@@ -76,7 +84,8 @@ def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
         found = f"logits {tuple(logits.shape)}" if isinstance(logits, Tensor) else "neither loss nor logits"
         raise SettingError(
             f"The model gives a {type(outputs).__name__} with {found}; cross-entropy takes (n, classes). "
-            f"Pass loss=, or have 'labels' in example_inputs so that the model computes its own."
+            f"Pass loss= (to criteria, data=Calibration.of(batches, loss)), or let the model compute its own "
+            f"with labels in its forward; then have 'labels' in example_inputs, where there are any."
         )
     return loss(logits, targets)
 
