@@ -6,8 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from featherweight.core.prunable import find_prunable
 from featherweight.errors import ModelError, SettingError, TrainingError
 from featherweight.sparsity.calibration import Calibration
+from featherweight.sparsity.criteria import Context, criteria
+from featherweight.sparsity.measuring import measure
 
 
 def network():
@@ -217,3 +220,53 @@ def test_a_loss_that_cannot_be_taken_says_of_what():
 def test_a_loss_beside_a_callable_would_do_nothing():
     with pytest.raises(SettingError, match="loss= would do nothing"):
         Calibration.of(lambda model: [], F.mse_loss)
+
+
+class Failing(torch.autograd.Function):
+    """Fails on the way back, in the middle of a criterion."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("failing")
+
+
+@pytest.mark.parametrize("criterion", ["gradient", "taylor", "snip", "grasp", "fisher", "synflow"])
+@pytest.mark.parametrize("as_function", [False, True])
+def test_modes_come_back_when_gradients_fail_however_long_the_error_is_kept(criterion, as_function):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = network()
+
+        def forward(self, x):
+            return Failing.apply(self.layers(x))
+
+    def losses(model):
+        return (F.cross_entropy(model(x), y) for x, y in batches())
+
+    model, closed = Network().train(), []
+    data = losses if as_function and criterion != "synflow" else batches()
+    weights = {w.name: w.tensor.detach() for w in find_prunable(model).weights}
+    try:
+        criteria[criterion](weights, Context(model, data))
+    except (RuntimeError, ModelError) as error:
+        closed.append(error)
+    assert closed, "it did not fail"
+    assert all(module.training for module in model.modules())
+
+
+def test_modes_come_back_when_a_metric_fails():
+    def metric(outputs, targets):
+        raise RuntimeError("failing")
+
+    model, kept = network().train(), []
+    try:
+        measure(model, Calibration.of(batches()), metric)
+    except RuntimeError as error:
+        kept.append(error)
+    assert kept
+    assert all(module.training for module in model.modules())

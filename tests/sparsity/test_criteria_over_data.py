@@ -58,9 +58,18 @@ def mean(found):
     return {name: sum(each[name] for each in found) / len(found) for name in found[0]}
 
 
-def by_backward(model, data):
-    """Return the gradients of each batch, and the weights."""
+def evaluating(model, criterion=None):
+    """Return a copy; for the criteria of untrained networks, with batch norm that trains."""
     model = copy.deepcopy(model).double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(isinstance(criterion, Grasp | Snip))
+    return model
+
+
+def by_backward(model, data, criterion=None):
+    """Return the gradients of each batch, and the weights."""
+    model = evaluating(model, criterion)
     weights = {w.name: w.tensor for w in find_prunable(model).weights}
     found = []
     for x, y in data:
@@ -76,7 +85,7 @@ def singles(data):
 
 def hessian_gradient(model, data):
     """Return H g, from the difference of two gradients along g."""
-    model = copy.deepcopy(model).double().eval()
+    model = evaluating(model, Grasp())
     names = [w.name for w in find_prunable(model).weights]
     parameters = dict(model.named_parameters())
 
@@ -95,7 +104,7 @@ def hessian_gradient(model, data):
 
 
 def naive(criterion, model, data):
-    weights, each = by_backward(model, data)
+    weights, each = by_backward(model, data, criterion)
     g = mean(each)
     if isinstance(criterion, Gradient):
         return {name: g[name].abs() for name in weights}
@@ -126,7 +135,7 @@ def test_grasp_keeps_what_the_norm_of_the_gradient_needs():
     weight, name, step = model[7].weight, "7.weight", 1e-4
 
     def norm():
-        _, each = by_backward(model, data)
+        _, each = by_backward(model, data, Grasp())
         return sum(float(g.square().sum()) for g in mean(each).values())
 
     for place in [(0, 0), (1, 3), (2, 2)]:
@@ -339,14 +348,14 @@ def test_fisher_goes_through_examples_one_by_one_where_vmap_cannot():
 
 
 def test_fisher_takes_many_examples_at_once_where_it_can(monkeypatch):
-    sizes, original = [], fisher._Examples._together
+    sizes, original = [], fisher._Information._together
 
     def together(self, part):
         found = original(self, part)  # an error would be caught
-        sizes.append(len(part[1]))
+        sizes.append(part.number)
         return found
 
-    monkeypatch.setattr(fisher._Examples, "_together", together)
+    monkeypatch.setattr(fisher._Information, "_together", together)
     scored(Fisher(), network(), batches())
     assert sizes == [5, 5, 2]
 

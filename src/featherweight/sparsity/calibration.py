@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from featherweight.core.batches import Loss, loss_of, moved, outputs_of, read_batch
+from featherweight.core.eager import eager
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
@@ -116,7 +117,7 @@ class Calibration:
                     return
             yield batch
 
-    def losses(self, model: nn.Module, batches: int | None = None) -> Iterator[Tensor]:
+    def losses(self, model: nn.Module, batches: int | None = None) -> Generator[Tensor]:
         """Yield the loss of each batch, scalars that gradients can be taken of.
 
         Args:
@@ -128,21 +129,26 @@ class Calibration:
             ModelError: a loss is not finite.
             TrainingError: the loss cannot be taken of such outputs and targets.
         """
-        for number, found in enumerate(self.passes(model, batches), start=1):
-            if not found.loss.requires_grad:
-                raise SettingError(
-                    f"Loss {number} of data= has no gradient: it depends on no weight that is trained, or "
-                    f"was computed without gradients (torch.no_grad, .item(), .detach())."
-                )
-            yield found.loss
+        with closing(self.passes(model, batches)) as passes:
+            for number, found in enumerate(passes, start=1):
+                if not found.loss.requires_grad:
+                    raise SettingError(
+                        f"Loss {number} of data= has no gradient: it depends on no weight that is trained, "
+                        f"or was computed without gradients (torch.no_grad, .item(), .detach())."
+                    )
+                yield found.loss
 
-    def passes(self, model: nn.Module, batches: int | None = None, *, grad: bool = True) -> Iterator[Pass]:
-        """Yield each forward pass, with its loss; see ``losses``. With ``grad`` false, without gradients."""
+    def passes(self, model: nn.Module, batches: int | None = None, *, grad: bool = True) -> Generator[Pass]:
+        """Yield each forward pass, with its loss; see ``losses``. With ``grad`` false, without gradients.
+
+        The network evaluates between them too, as gradients may run parts of it again (checkpointing), and
+        has its modes back when they end or are closed: who may fail in between closes them.
+        """
         inner, number = unwrap(model), 0
-        with evaluated(inner):
-            for number, found in enumerate(self._passes(inner, batches, grad), start=1):
+        with evaluated(inner), closing(self._passes(inner, batches, grad)) as passes:
+            for number, found in enumerate(passes, start=1):
                 yield _checked(found, number)
-        _check_not_empty(number)
+        check_not_empty(number)
 
     def run(
         self, model: nn.Module, batches: int | None = None, *, before: Callable[[Any], None] | None = None
@@ -167,15 +173,15 @@ class Calibration:
                         before(batch)
                     outputs_of(inner, batch, labels=True)
                 seen += 1
-        _check_not_empty(seen)
+        check_not_empty(seen)
 
-    def _passes(self, model: nn.Module, batches: int | None, grad: bool) -> Iterator[Pass]:
+    def _passes(self, model: nn.Module, batches: int | None, grad: bool) -> Generator[Pass]:
         # Modes are set for a step at a time: across a yield, they would be the caller's too.
         random = OwnRandom()
-        with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
+        with _step(random, grad):
             source = _started(self.source if isinstance(self.source, Iterable) else self.source(model))
         for _ in itertools.count() if batches is None else range(batches):
-            with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad):
+            with _step(random, grad):
                 if (item := next(source, _END)) is _END:
                     return
                 found = self.pass_of(model, item) if self.has_batches else Pass(cast("Tensor", item))
@@ -208,6 +214,13 @@ class OwnRandom:
             torch.set_rng_state(before)
 
 
+@contextmanager
+def _step(random: OwnRandom, grad: bool) -> Generator[None]:
+    """Set the modes of a forward pass within the block."""
+    with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad), eager():
+        yield
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of the first parameter; the CPU where there is none."""
     first = next(model.parameters(), None)
@@ -234,6 +247,7 @@ def _checked(found: Pass, number: int) -> Pass:
     return found if loss.ndim == 0 else replace(found, loss=loss.reshape(()))
 
 
-def _check_not_empty(seen: int) -> None:
+def check_not_empty(seen: int) -> None:
+    """Raise SettingError if data= gave nothing."""
     if not seen:
         raise SettingError("data= gave no batch. An iterator can be read only once: pass a loader or a list.")

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from featherweight.core.eager import eager
 from featherweight.core.prunable import PrunableWeight
 from featherweight.core.rows import rows_shape
 from featherweight.core.trace import unfused
@@ -73,23 +74,32 @@ def watched_inputs(
 
         with watched_inputs(find_prunable(model).weights, receive) as watch, torch.no_grad():
             for batch in data:
-                watch.valid = valid_positions(batch)
+                watch.valid = valid_positions(batch, model)
                 model(**batch)
         print(watch.unseen())
     """
     watch = InputWatch(weights, receive)
-    with unfused(), watch:
+    with unfused(), eager(), watch:
         yield watch
 
 
-def valid_positions(batch: Any) -> Tensor | None:
+def valid_positions(batch: Any, model: nn.Module | None = None) -> Tensor | None:
     """Return which positions are not padding, bool (batch, length), if ``batch`` tells.
 
-    It does so in "attention_mask", the form of Hugging Face. A decoder's own inputs have no such mask; where
-    they are as long as the encoder's, set ``InputWatch.valid`` to None.
+    It does so in "attention_mask", the form of Hugging Face. Where ``model`` has an encoder and a decoder,
+    it is the encoder's; if the decoder's tokens are as many, the two cannot be told apart, and all count.
     """
-    mask = cast("Mapping[str, Any]", batch).get("attention_mask") if isinstance(batch, Mapping) else None
-    return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
+    if not isinstance(batch, Mapping):
+        return None
+    given = cast("Mapping[str, Any]", batch)
+    mask = given.get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        return None
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        decoded = [given.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds", "labels")]
+        if any(isinstance(each, Tensor) and each.shape[:2] == mask.shape for each in decoded):
+            return None
+    return mask != 0
 
 
 class InputWatch(TorchFunctionMode):

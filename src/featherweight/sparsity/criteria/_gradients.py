@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -78,17 +79,24 @@ class Leaves:
         found = iter(torch.autograd.grad(loss, flat, allow_unused=True, create_graph=graph))
         return {name: _sum(tensors, found) for name, tensors in self.tensors.items()}
 
-    def mean_gradients(self, losses: Iterator[Tensor]) -> dict[str, Tensor]:
-        """Return the mean over ``losses`` of their gradients, float32."""
-        return self.mean(self.gradients(loss) for loss in losses)
+    def mean_gradients(self, losses: Generator[Tensor]) -> dict[str, Tensor]:
+        """Return the mean over ``losses`` of their gradients, float32; they are closed whatever happens."""
+        return self.mean(losses, self.gradients)
 
-    def mean(self, found: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the mean of what was ``found`` several times, in float32; at least once."""
+    def mean(
+        self, losses: Generator[Tensor], of: Callable[[Tensor], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the mean over ``losses`` of what ``of`` makes of each, float32.
+
+        They are closed whatever happens: they hold the network in evaluation mode, and an error that somebody
+        keeps would keep them too.
+        """
         total, number = self.zeros(), 0
-        for each in found:
-            number += 1
-            for name, value in each.items():
-                total[name] += value
+        with closing(losses):
+            for loss in losses:
+                number += 1
+                for name, value in of(loss).items():
+                    total[name] += value
         return {name: value / number for name, value in total.items()}
 
     def zeros(self) -> dict[str, Tensor]:

@@ -9,21 +9,22 @@ https://arxiv.org/abs/1801.05787). The square of the gradient of a batch would b
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap  # pyright: ignore[reportPrivateImportUsage]
 from torch.utils._pytree import tree_map
 
-from featherweight.core.batches import moved, tensors_in
+from featherweight.core.batches import moved
+from featherweight.core.eager import eager
 from featherweight.core.trace import evaluated
-from featherweight.errors import SettingError
-from featherweight.sparsity.calibration import Calibration, device_of
+from featherweight.sparsity.calibration import Calibration, check_not_empty, device_of
 from featherweight.sparsity.criteria._base import Context, Scores, criteria
+from featherweight.sparsity.criteria._examples import Examples
 from featherweight.sparsity.criteria._gradients import Leaves, OverData
 
 AT_ONCE = 32  # examples whose gradients are held
@@ -36,37 +37,17 @@ Squares = dict[str, Tensor]
 class Fisher(OverData):
     """Score a weight by what its removal adds to the loss at a minimum: ``w^2 F / 2``, ``F`` diagonal.
 
-    Each loss of a callable counts as an example.
+    Batches are taken apart along axis 0. Each loss of a callable counts as an example.
     """
 
     def __call__(self, weights: Mapping[str, Tensor], context: Context) -> Scores:
-        """Return the scores; raises SettingError if there are no data."""
+        """Return the scores; raises SettingError if there are no data, or they cannot be taken apart."""
         data, leaves = self.data_of(context, "fisher"), Leaves.of(weights, context.model)
-        total, examples = leaves.zeros(), 0
-        for number, squares in _squares(leaves, data, self.batches):
-            examples += number
-            for name, square in squares.items():
-                total[name] += square
-        return {name: weights[name].float().square() * f / examples / 2 for name, f in total.items()}
-
-
-def _squares(leaves: Leaves, data: Calibration, batches: int | None) -> Iterator[tuple[int, Squares]]:
-    """Yield numbers of examples, and the sums of their squared gradients."""
-    if not data.has_batches:
-        for loss in data.losses(leaves.model, batches):
-            yield 1, _squared(leaves, loss)
-        return
-    source = _Examples(leaves, data)
-    seen = 0
-    with evaluated(leaves.model):
-        for batch in data.batches(batches):
-            for part in _parts(moved(_plain(batch), device_of(leaves.model)), source.at_once):
-                with torch.inference_mode(False), torch.enable_grad():
-                    squares = source.squares(part)
-                yield _length(part), squares
-            seen += 1
-    if not seen:
-        raise SettingError("data= gave no batch. An iterator can be read only once: pass a loader or a list.")
+        if data.has_batches:
+            information = _Information(leaves, data).over(self.batches)
+        else:
+            information = leaves.mean(data.losses(leaves.model, self.batches), partial(_squared, leaves))
+        return {name: weights[name].float().square() * f / 2 for name, f in information.items()}
 
 
 def _squared(leaves: Leaves, loss: Tensor) -> Squares:
@@ -84,15 +65,30 @@ class _Loss(nn.Module):
         return self.data.pass_of(self.model, batch).loss
 
 
-class _Examples:
+class _Information:
     """Squared gradients of single examples, many at once where the operations of the network allow it."""
 
     def __init__(self, leaves: Leaves, data: Calibration) -> None:
-        self.leaves, self.loss = leaves, _Loss(leaves.model, data)
+        self.leaves, self.data, self.loss = leaves, data, _Loss(leaves.model, data)
         numel = sum(tensors[0].numel() for tensors in leaves.tensors.values())
         self.at_once = max(1, min(AT_ONCE, _FLOATS // numel))
 
-    def squares(self, part: Any) -> Squares:
+    def over(self, batches: int | None) -> Squares:
+        """Return the mean over the examples of ``batches``."""
+        total, number = self.leaves.zeros(), 0
+        with evaluated(self.leaves.model):
+            for batch in self.data.batches(batches):
+                examples = Examples.of(moved(batch, device_of(self.leaves.model)), "criterion='fisher'")
+                for part in examples.parts(self.at_once):
+                    with torch.inference_mode(False), torch.enable_grad(), eager():
+                        squares = self.squares(part)
+                    number += part.number
+                    for name, square in squares.items():
+                        total[name] += square
+        check_not_empty(number)
+        return {name: value / number for name, value in total.items()}
+
+    def squares(self, part: Examples) -> Squares:
         """Return the sums over the examples of ``part``."""
         if self.at_once > 1:
             try:
@@ -100,24 +96,17 @@ class _Examples:
             except Exception:  # vmap refuses in many ways; what is wrong with the batch fails again below
                 self.at_once = 1
         total = self.leaves.zeros()
-        for example in _parts(part, 1):
-            for name, square in _squared(self.leaves, self.loss(example)).items():
+        for example in part.parts(1):
+            for name, square in _squared(self.leaves, self.loss(example.batch)).items():
                 total[name] += square
         return total
 
-    def _together(self, part: Any) -> Squares:
-        size = _length(part)
-
-        def dim_of(leaf: Any) -> int | None:
-            return 0 if _is_of(leaf, size) else None
-
+    def _together(self, part: Examples) -> Squares:
         def batched(leaf: Any, dim: int | None) -> Any:
             return leaf if dim is None else leaf.unsqueeze(0)
 
-        dims = tree_map(dim_of, part)
-
         def loss(weights: dict[str, Tensor], example: Any) -> Tensor:
-            batch = tree_map(batched, example, dims)
+            batch = tree_map(batched, example, part.dims)
             given = {
                 f"model.{each}": weights[name] for name, names in self.leaves.tied.items() for each in names
             }
@@ -126,34 +115,8 @@ class _Examples:
         weights = {name: tensors[0].detach() for name, tensors in self.leaves.tensors.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an operation that is taken an example at a time is as right
-            found = vmap(grad(loss), in_dims=(None, dims))(weights, part)
+            found = vmap(grad(loss), in_dims=(None, part.dims))(weights, part.batch)
         return {name: gradient.float().square().sum(0) for name, gradient in found.items()}
-
-
-def _parts(batch: Any, size: int) -> Iterator[Any]:
-    """Yield ``batch`` in parts of at most ``size`` examples."""
-    length = _length(batch)
-
-    def cut(leaf: Any, start: int) -> Any:
-        return leaf[start : start + size] if _is_of(leaf, length) else leaf
-
-    for start in range(0, length, size):
-        yield tree_map(partial(cut, start=start), batch)
-
-
-def _length(batch: Any) -> int:
-    first = next((tensor for tensor in tensors_in(batch) if tensor.ndim), None)
-    return 1 if first is None else len(first)
-
-
-def _is_of(leaf: Any, length: int) -> bool:
-    """Whether ``leaf`` holds an entry for each example."""
-    return isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == length
-
-
-def _plain(batch: Any) -> Any:
-    """Return ``batch`` as a dict where it is another mapping, which torch would not look into."""
-    return dict(cast("Mapping[str, Any]", batch)) if isinstance(batch, Mapping) else batch
 
 
 criteria.register("fisher")(Fisher())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,15 +21,19 @@ from featherweight.core.batches import loss_of
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria._base import Context, Scores, criteria
-from featherweight.sparsity.criteria._gradients import Leaves, OverData
+from featherweight.sparsity.criteria._batch_norm import AtInitialisation, batch_statistics
+from featherweight.sparsity.criteria._gradients import Leaves
 from featherweight.training.objective import entry
 
 TEMPERATURE = 200.0  # of the paper, appendix
 
 
 @dataclass(frozen=True)
-class Grasp(OverData):
+class Grasp(AtInitialisation):
     """Score a weight by what its removal takes of the squared norm of the gradient: ``w * (H g)``.
+
+    The network evaluates, but for batch norm that has noted nothing yet: it takes the statistics of the batch
+    (``batch_statistics``), as in the paper, which scores at initialisation and in training mode.
 
     Attributes:
         temperature: logits are divided by it, before cross-entropy. None: by 200 where the logits are there;
@@ -51,10 +56,11 @@ class Grasp(OverData):
         """
         data = self._tempered(self.data_of(context, "grasp").held(self.batches))
         leaves = Leaves.of(weights, context.model)
-        with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+        math = sdpa_kernel(SDPBackend.MATH)  # the others have no second derivative
+        with math, batch_statistics(context.model, self.batch_statistics):
             gradient = leaves.mean_gradients(data.losses(context.model, self.batches))
             losses = data.losses(context.model, self.batches)
-            products = leaves.mean(_hessian_times(gradient, loss, leaves) for loss in losses)
+            products = leaves.mean(losses, partial(_hessian_times, leaves, gradient))
         return {name: weights[name].float() * product for name, product in products.items()}
 
     def _tempered(self, data: Calibration) -> Calibration:
@@ -79,7 +85,7 @@ class Grasp(OverData):
             )
 
 
-def _hessian_times(vector: Mapping[str, Tensor], loss: Tensor, leaves: Leaves) -> dict[str, Tensor]:
+def _hessian_times(leaves: Leaves, vector: Mapping[str, Tensor], loss: Tensor) -> dict[str, Tensor]:
     """Return the Hessian of ``loss`` times ``vector``."""
     try:
         with torch.enable_grad():

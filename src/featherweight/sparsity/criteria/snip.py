@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from featherweight.sparsity.criteria._base import Context, Scores, check_rounds, criteria
-from featherweight.sparsity.criteria._gradients import Leaves, OverData
+from featherweight.sparsity.criteria._batch_norm import AtInitialisation, batch_statistics
+from featherweight.sparsity.criteria._gradients import Leaves
 
 
 @dataclass(frozen=True)
-class Snip(OverData):
+class Snip(AtInitialisation):
     """Score a weight by the change of the loss, to first order, when it goes: ``|w dL/dw|`` of the mean loss.
+
+    The network evaluates, but for batch norm that has noted nothing yet: it takes the statistics of the batch
+    (``batch_statistics``), as in the paper, which scores at initialisation and in training mode.
 
     Attributes:
         rounds: prune in so many steps, scoring again after each.
@@ -34,7 +38,9 @@ class Snip(OverData):
     def __call__(self, weights: Mapping[str, Tensor], context: Context) -> Scores:
         """Return the scores; raises SettingError if there are no data."""
         losses = self.data_of(context, "snip").losses(context.model, self.batches)
-        found = Leaves.of(weights, context.model).mean_gradients(losses)
+        leaves = Leaves.of(weights, context.model)
+        with batch_statistics(context.model, self.batch_statistics):
+            found = leaves.mean_gradients(losses)
         return {name: (weights[name].float() * gradient).abs() for name, gradient in found.items()}
 
 

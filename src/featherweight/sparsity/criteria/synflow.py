@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import functional_call  # pyright: ignore[reportPrivateImportUsage]
 
 from featherweight.core.batches import LABELS, inputs_of, moved, tensors_in
+from featherweight.core.eager import eager
 from featherweight.core.trace import as_arguments, evaluated
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration, device_of
@@ -63,7 +64,7 @@ class SynFlow:
 
 def _scores(leaves: Leaves, inputs: Any, dtype: torch.dtype) -> tuple[float, dict[str, Tensor]]:
     """Return R, and the scores divided by it."""
-    with evaluated(leaves.model), torch.inference_mode(False), torch.enable_grad():
+    with evaluated(leaves.model), torch.inference_mode(False), torch.enable_grad(), eager():
         positive = {name: p.detach().abs().to(dtype) for name, p in _floats(leaves.model.named_parameters())}
         flat = {name: positive[names[0]].requires_grad_() for name, names in leaves.tied.items()}
         positive |= {each: flat[name] for name, names in leaves.tied.items() for each in names}

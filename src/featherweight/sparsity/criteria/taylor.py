@@ -23,10 +23,11 @@ class Taylor(OverData):
         """Return the scores; raises SettingError if there are no data."""
         leaves = Leaves.of(weights, context.model)
         losses = self.data_of(context, "taylor").losses(context.model, self.batches)
-        return leaves.mean(
-            {name: (weights[name].float() * g).square() for name, g in leaves.gradients(loss).items()}
-            for loss in losses
-        )
+
+        def squared_changes(loss: Tensor) -> Scores:
+            return {n: (weights[n].float() * g).square() for n, g in leaves.gradients(loss).items()}
+
+        return leaves.mean(losses, squared_changes)
 
 
 criteria.register("taylor")(Taylor())

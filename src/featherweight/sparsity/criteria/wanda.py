@@ -42,7 +42,7 @@ class Wanda(OverData):
         with watched_inputs(found, lambda given: squares[given.name].add(given)) as watch:
 
             def leave_padding_out(batch: object) -> None:
-                watch.valid = valid_positions(batch)
+                watch.valid = valid_positions(batch, context.model)
 
             data.run(context.model, self.batches, before=leave_padding_out)
         if unseen := watch.unseen():

@@ -83,7 +83,7 @@ class Passes:
         with evaluated(self.model), torch.no_grad():
             for item in source:
                 batch = moved(item, device_of(self.model))
-                watch.valid = valid_positions(batch)
+                watch.valid = valid_positions(batch, self.model)
                 if watch.enough:
                     watch.uses.clear()
                 with suppress(EnoughError):
