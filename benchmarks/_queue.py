@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,11 @@ def is_of(record: Record, run: Any) -> bool:
     return all(record.get(name) == value for name, value in vars(run).items())
 
 
+def of_every_seed(done: Iterable[Record], run: Any) -> list[Record]:
+    """Return the records of a run from all seeds."""
+    return [record for record in done if is_of(record, replace(run, seed=record.get("seed", 0)))]
+
+
 def perform_all(
     runs: Sequence[Run],
     perform: Callable[[Run], Record],
@@ -38,12 +44,22 @@ def perform_all(
     shown: Sequence[str],
     *,
     figure: str | None = None,
+    fresh: bool = True,
 ) -> None:
     """Do the runs and append each record as it comes; print its fields ``shown``, its figure and time.
 
-    The figure is the accuracy on the test set, or on the validation split of runs that choose.
+    Args:
+        runs: to do.
+        perform: does one and returns its record.
+        path: of the results file.
+        workers: runs at a time.
+        shown: fields to print.
+        figure: field to print last; None: the accuracy on the test set, or on the validation split of runs
+            that choose.
+        fresh: whether each run has a process of its own, as measuring memory needs; else each worker has.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    each = 1 if fresh else None
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=each) as pool:
         futures = [pool.submit(perform, run) for run in runs]
         for number, future in enumerate(as_completed(futures), 1):
             record = future.result()

@@ -43,13 +43,12 @@ def longer(network: str, epochs: int) -> str:
 
 def strategies(question: str, network: str) -> str:
     """Return test accuracy in per cent of the strategies of a question."""
-    found = questions.QUESTIONS[question]
-    return questions.table(records(questions.RESULTS), questions.Asked(found, network, found.epochs))
+    return questions.table(records(questions.RESULTS), questions.Asked.of(question, network))
 
 
 def beside_peers(network: str) -> str:
     """Return test accuracy, seconds and lines of code beside other libraries."""
-    return peers.table(records(peers.RESULTS), network, peers.EPOCHS, list(peers.LEVELS))
+    return peers.table(records(peers.RESULTS), network, peers.EFFORTS[network][0])
 
 
 def criteria_costs() -> str:

@@ -8,13 +8,12 @@ Records are appended to benchmarks/results/accuracy.jsonl, one a run. Runs at 90
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks._queue import Record, missing, perform_all, records, spread
+from benchmarks._command import command, run_missing
+from benchmarks._queue import Record, spread
 from benchmarks.methods.runs import LEVELS, MAIN, METHODS, Run, perform
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.jsonl"
@@ -55,26 +54,18 @@ def _cell(done: list[Record], run: Run) -> str:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS)
     parser.add_argument("--network", default="fashion_cnn")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--levels", nargs="+", type=float, default=[0.0, *LEVELS], help="sparsities")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
-    if not args.table:
-        runs = wanted(args.network, args.epochs, args.seeds, args.methods, args.levels)
-        todo = missing(runs, records(args.results))
-        print(f"{len(todo)} runs to do", file=sys.stderr)
-        perform_all(todo, perform, args.results, args.workers, ("method", "sparsity", "seed"))
+    runs = wanted(args.network, args.epochs, args.seeds, args.methods, args.levels)
+    done = run_missing(args, runs, perform, ("method", "sparsity", "seed"))
     print(f"{args.network}, test accuracy in % on 10,000 images, mean ± standard deviation (seeds);")
     print(f"{args.epochs} epochs of fine-tuning where a method trains\n")
-    print(table(records(args.results), args.network, args.epochs))
+    print(table(done, args.network, args.epochs))
 
 
 if __name__ == "__main__":

@@ -4,29 +4,29 @@
     python -m benchmarks.methods.peers --network fashion_cnn --table
 
 Each library prunes the trained network once, as its documentation shows, holds its zeros while the same loop
-trains, and leaves plain weights. Lines of code, and seconds of the processor, are those of its own part: the
-function below, without the loop. The last epoch is taken, as the states that torch.ao.pruning gives cannot be
-loaded again, which choosing an epoch needs. Records are appended to benchmarks/results/peers.jsonl. NNCF
-needs ``make peers``.
+trains, for as many steps on a part of the data, and leaves plain weights. Lines of code, and seconds of the
+processor, are those of its own part: the function below, without the loop. The last epoch is taken, as the
+states that torch.ao.pruning gives cannot be loaded again, which choosing an epoch needs. Records are appended
+to benchmarks/results/peers.jsonl. NNCF needs ``make peers``.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import os
-import sys
 import textwrap
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
+from benchmarks._command import command, run_missing
+from benchmarks._queue import Record, of_every_seed, spread
 from benchmarks.methods import strategies
+from benchmarks.methods.strategies import EFFORTS, SMOKE, Effort, Part, tested
 from benchmarks.structured.networks import use_peers
 from torch import Tensor, nn
 
@@ -35,7 +35,7 @@ from featherweight.core.prunable import find_prunable
 from featherweight.training.precision import choose_precision
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.jsonl"
-LEVELS, SEEDS, EPOCHS = (0.9, 0.98), 3, 2
+LEVELS, SEEDS = (0.9, 0.98), 3
 Train = Callable[..., None]  # (model, pruner=None): the loop of whoever prunes
 
 
@@ -44,11 +44,12 @@ class Run:
     """What is run; a record of the results file has the same fields.
 
     Attributes:
-        network: a trained network of the zoo, or strategies.SMOKE.
+        network: a trained network of the zoo, or SMOKE.
         peer: a key of PEERS.
         sparsity: fraction of the prunable weights that become zero, 0..1.
         seed: seed of data order and augmentation.
         epochs: of fine-tuning.
+        batches: in an epoch.
     """
 
     network: str
@@ -56,6 +57,7 @@ class Run:
     sparsity: float
     seed: int
     epochs: int
+    batches: int
 
 
 def featherweight(model: nn.Module, sparsity: float, example: Tensor, train: Train) -> nn.Module:
@@ -148,14 +150,15 @@ def perform(run: Run) -> dict[str, Any]:
     if peer.fetched:
         os.environ["NNCF_CI"] = "1"  # else it reports its use, where it can
         use_peers()
-    like = strategies.Run.dense(run.network, True, run.seed, run.epochs)
+    like = strategies.Run.dense(run.network, True, run.seed, run.epochs, run.batches)
     model, loaders = strategies.material(like)
     names = [weight.name for weight in find_prunable(model).weights]
     spent = dict[str, float]()
 
     def train(sparse: nn.Module, pruner: fw.Pruner | None = None) -> None:
         begun = time.process_time()
-        fw.fit(sparse, loaders.train, None, strategies.settings_of(like), pruner=pruner, progress=False)
+        part = Part(loaders.train, run.batches)
+        fw.fit(sparse, part, None, strategies.settings_of(like), pruner=pruner, progress=False)
         spent["training"] = time.process_time() - begun
 
     example = next(iter(loaders.validate))[0][:1]
@@ -164,8 +167,7 @@ def perform(run: Run) -> dict[str, Any]:
     whole = time.process_time() - begun
     weights = dict(sparse.named_parameters())
     return asdict(run) | {
-        "validation": fw.evaluate(sparse, loaders.validate),
-        "test": fw.evaluate(sparse, loaders.test),
+        "test": tested(sparse, loaders),
         "test_examples": len(loaders.test.dataset),  # pyright: ignore[reportArgumentType]
         "zeros": sum(int((weights[name] == 0).sum()) for name in names),
         "prunable": sum(weights[name].numel() for name in names),
@@ -185,20 +187,36 @@ def lines_of(function: Callable[..., Any]) -> int:
     return len(ast.unparse(ast.Module(body, [])).splitlines())
 
 
-def wanted(network: str, epochs: int, seeds: int, levels: list[float], peers: list[str]) -> list[Run]:
+def wanted(network: str, effort: Effort, seeds: int, levels: list[float], peers: list[str]) -> list[Run]:
     """Return the runs, a seed after the other."""
     return [
-        Run(network, peer, level, seed, epochs) for seed in range(seeds) for level in levels for peer in peers
+        Run(network, peer, level, seed, effort.epochs, effort.batches)
+        for seed in range(seeds)
+        for level in levels
+        for peer in peers
     ]
 
 
-def table(done: list[Record], network: str, epochs: int, levels: list[float]) -> str:
-    """Return test accuracy in per cent, sparsity, seconds and lines of code as a Markdown table."""
+def table(done: list[Record], network: str, effort: Effort, levels: Sequence[float] = LEVELS) -> str:
+    """Return what was run, and accuracy in per cent, sparsity, seconds and lines of code, in Markdown."""
+    return f"{caption(network, effort)}\n\n{_rows(done, network, effort, levels)}"
+
+
+def caption(network: str, effort: Effort) -> str:
+    """Return what was run, in words."""
+    return (
+        f"{network}: accuracy in % on the whole test set and processor seconds, mean ± standard deviation "
+        f"(runs). Pruned once, then fine-tuned for {effort.words()}; the last epoch is taken."
+    )
+
+
+def _rows(done: list[Record], network: str, effort: Effort, levels: Sequence[float]) -> str:
     titles = [f"{level:.0%}" for level in levels]
     head = [*titles, "zeros asked for but not there", "pruning, s", "training, s", "lines"]
     rows = [f"| library | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name, peer in PEERS.items():
-        by_level = [_found(done, Run(network, name, level, 0, epochs)) for level in levels]
+        runs = [Run(network, name, level, 0, effort.epochs, effort.batches) for level in levels]
+        by_level = [of_every_seed(done, run) for run in runs]
         every = [record for found in by_level for record in found]
         cells = [spread([100 * record["test"] for record in found]) for found in by_level]
         cells += [
@@ -216,32 +234,21 @@ def _missed(record: Record) -> int:
     return record["prunable"] - kept - record["zeros"]
 
 
-def _found(done: list[Record], run: Run) -> list[Record]:
-    return [record for record in done if is_of(record, replace(run, seed=record.get("seed", 0)))]
-
-
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--network", default="fashion_cnn", help=f"or {strategies.SMOKE!r}: in seconds")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser = command(__doc__, RESULTS)
+    parser.add_argument("--network", default="fashion_cnn", help=f"or {SMOKE!r}: in seconds")
+    parser.add_argument("--epochs", type=int, help="other than those of EFFORTS")
+    parser.add_argument("--batches", type=int, help="of an epoch; other than those of EFFORTS")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS), help="sparsities")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
-    if not args.table:
-        runs = wanted(args.network, args.epochs, args.seeds, args.levels, args.peers)
-        todo = missing(runs, records(args.results))
-        print(f"{len(todo)} runs to do", file=sys.stderr)
-        perform_all(todo, perform, args.results, args.workers, ("peer", "sparsity", "seed"))
-    print(f"{args.network}, test accuracy in %, mean ± standard deviation (seeds); pruned once, then")
-    print(f"{args.epochs} epochs of fine-tuning\n")
-    print(table(records(args.results), args.network, args.epochs, args.levels))
+    usual = EFFORTS[args.network][0]
+    effort = Effort(args.epochs or usual.epochs, args.batches or usual.batches)
+    runs = wanted(args.network, effort, args.seeds, args.levels, args.peers)
+    done = run_missing(args, runs, perform, ("peer", "sparsity", "seed"))
+    print(table(done, args.network, effort, args.levels))
 
 
 if __name__ == "__main__":

@@ -5,27 +5,41 @@
     python -m benchmarks.methods.questions allocation dynamic --network fashion_resnet20
     python -m benchmarks.methods.questions criteria --smoke                       # a tiny network, in seconds
 
-Records are appended to benchmarks/results/strategies.jsonl, one a run; questions share them. Runs at 90% come
-first, from every seed; other levels from the first one, unless --all-seeds.
+Records are appended to benchmarks/results/strategies.jsonl, one a run; questions share them. What is not
+trained is run at all levels, and so are the most important of the strategies that train; the others train at
+FULL alone, from the first seed. Levels of FULL are run from every seed, others from the first one, unless
+--all-seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
-from benchmarks.methods.strategies import LEVELS, MAIN, SMOKE, Run, perform
+from benchmarks._command import command, kept_unless_smoke, run_missing
+from benchmarks._queue import Record, of_every_seed, spread
+from benchmarks.methods.strategies import (
+    BATCH,
+    CALIBRATION,
+    EFFORTS,
+    LEVELS,
+    MAIN,
+    SMOKE,
+    Effort,
+    Run,
+    perform,
+    settings_of,
+)
 
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
 
 RESULTS = Path(__file__).parents[1] / "results" / "strategies.jsonl"
 SEEDS = 3
+FULL = (MAIN, 0.98)  # the levels that are run from every seed
+IMPORTANT = ("magnitude", "random", "taylor")  # criteria
 
 
 @dataclass(frozen=True)
@@ -36,23 +50,32 @@ class Row:
         title: its name in the table.
         criterion: as in Run.
         allocation: as in Run.
-        schedule: as in Run.
-        epochs: as in Run; None: those of the question.
+        schedule: as in Run; "": it is not trained.
+        wide: whether it is run at all levels, and from more seeds than one; else at those of FULL.
     """
 
     title: str
     criterion: str = ""
     allocation: str = ""
     schedule: str = ""
-    epochs: int | None = None
+    wide: bool = True
 
     def run(self, asked: Asked, sparsity: float, seed: int) -> Run:
         """Return a run of this row."""
-        epochs = asked.epochs if self.epochs is None else self.epochs
+        effort, trained = asked.effort, asked.question.trained
         if not self.criterion:
-            return Run.dense(asked.network, asked.question.trained, seed, epochs)
+            return Run.dense(asked.network, trained, seed, effort.epochs, effort.batches)
         axes = (self.criterion, self.allocation, self.schedule)
-        return Run(asked.network, asked.question.trained, *axes, sparsity, seed, epochs)
+        epochs, batches = (effort.epochs, effort.batches) if self.schedule else (0, 0)
+        return Run(asked.network, trained, *axes, sparsity, seed, epochs, batches)
+
+    def seeds(self, sparsity: float, seeds: int, all_seeds: bool = False) -> int:
+        """Return from how many seeds it is run at a level."""
+        if not self.criterion:  # the same at every level
+            return seeds
+        if not self.wide:
+            return int(sparsity in FULL)
+        return seeds if sparsity in FULL or all_seeds else 1
 
 
 @dataclass(frozen=True)
@@ -63,13 +86,11 @@ class Question:
         title: what its tables are about.
         parts: by title, the rows of a table each.
         trained: whether the strategies start from trained weights.
-        epochs: by default.
     """
 
     title: str
     parts: Callable[[], dict[str, list[Row]]]
     trained: bool
-    epochs: int
 
     def rows(self) -> list[Row]:
         """Return the rows of all parts."""
@@ -83,12 +104,19 @@ class Asked:
     Attributes:
         question: which.
         network: as in Run.
-        epochs: of training, where a strategy trains.
+        effort: of the strategies that train.
     """
 
     question: Question
     network: str
-    epochs: int
+    effort: Effort
+
+    @classmethod
+    def of(cls, question: str, network: str, epochs: int | None = None, batches: int | None = None) -> Asked:
+        """Return what is asked by name; None: the effort of EFFORTS."""
+        found = QUESTIONS[question]
+        usual = EFFORTS[network][0 if found.trained else 1]
+        return cls(found, network, Effort(epochs or usual.epochs, batches or usual.batches))
 
 
 def learns(criterion: str) -> bool:
@@ -100,19 +128,22 @@ def _criteria() -> dict[str, list[Row]]:
     at_once = [name for name in criteria if not learns(name)]
     dense = Row("dense")
     return {
-        "pruned at once, not trained": [Row(name, name, "global", "", 0) for name in at_once],
+        "pruned at once, not trained": [Row(name, name, "global") for name in at_once],
         "pruned at once, then fine-tuned": [
             dense,
-            *(Row(name, name, "global", "one_shot") for name in at_once),
+            *(Row(name, name, "global", "one_shot", name in IMPORTANT) for name in at_once),
         ],
-        "pruned while fine-tuned": [dense, *(Row(name, name, "global", "cubic") for name in criteria)],
+        "pruned while fine-tuned": [
+            dense,
+            *(Row(name, name, "global", "cubic", name in IMPORTANT) for name in criteria),
+        ],
     }
 
 
 def _allocation() -> dict[str, list[Row]]:
     names = list(allocations)
     return {
-        "magnitude, pruned at once, not trained": [Row(name, "magnitude", name, "", 0) for name in names],
+        "magnitude, pruned at once, not trained": [Row(name, "magnitude", name) for name in names],
         "magnitude, pruned at once, then fine-tuned": [
             Row("dense"),
             *(Row(name, "magnitude", name, "one_shot") for name in names),
@@ -134,9 +165,9 @@ def _dynamic() -> dict[str, list[Row]]:
 
 
 QUESTIONS = {
-    "criteria": Question("criteria, allocation global", _criteria, trained=True, epochs=2),
-    "allocation": Question("allocations", _allocation, trained=True, epochs=2),
-    "dynamic": Question("dynamic sparse training", _dynamic, trained=False, epochs=8),
+    "criteria": Question("criteria, allocation global", _criteria, trained=True),
+    "allocation": Question("allocations", _allocation, trained=True),
+    "dynamic": Question("dynamic sparse training", _dynamic, trained=False),
 }
 
 
@@ -147,26 +178,44 @@ def wanted(
 
     Args:
         asked: the question.
-        seeds: how many at MAIN, and for what prunes nothing.
+        seeds: how many at FULL, and for what prunes nothing.
         levels: sparsities.
         names: criteria to run; none: all.
         all_seeds: whether the other levels are run from every seed too.
     """
+    rows = [row for row in asked.question.rows() if not names or row.criterion in (*names, "")]
     found = dict[Run, None]()
-    for level in sorted(levels, key=lambda each: (each != MAIN, each)):
-        for seed in range(seeds if level == MAIN or all_seeds else 1):
-            for row in asked.question.rows():
-                if not names or row.criterion in names or not row.criterion:
+    for level in sorted(levels, key=lambda each: (each != MAIN, each not in FULL, each)):
+        for seed in range(seeds):
+            for row in rows:
+                if seed < row.seeds(level, seeds, all_seeds):
                     found[row.run(asked, level, seed)] = None
     yield from found
 
 
 def table(done: list[Record], asked: Asked, levels: Iterable[float] = LEVELS) -> str:
-    """Return test accuracy in per cent as Markdown tables, mean and standard deviation over seeds."""
-    return "\n\n".join(
+    """Return what was run, and test accuracy in per cent, mean and deviation over seeds, in Markdown."""
+    parts = [
         f"{title}:\n\n{_part(done, asked, rows, sorted(levels))}"
         for title, rows in asked.question.parts().items()
-    )
+    ]
+    return "\n\n".join([caption(asked), *parts])
+
+
+def caption(asked: Asked) -> str:
+    """Return what was run, in words."""
+    effort, trained = asked.effort, asked.question.trained
+    like = Run.dense(asked.network, trained, 0, effort.epochs, effort.batches)
+    start, rate = "the same" if trained else "new", settings_of(like).learning_rate
+    parts = [
+        f"{asked.network}, {asked.question.title}: accuracy in % on the whole test set, mean ± standard "
+        f"deviation (seeds), or that of one seed.",
+        f"Strategies that train start from {start} weights and train for {effort.words()}, at a one-cycle "
+        f"rate of {rate:g} at most; the last epoch is taken.",
+        f"Criteria that look at data look at {CALIBRATION * BATCH} training images"
+        + (", and so does batch norm where nothing is trained." if trained else "."),
+    ]
+    return " ".join(parts)
 
 
 def _part(done: list[Record], asked: Asked, rows: list[Row], levels: list[float]) -> str:
@@ -175,21 +224,19 @@ def _part(done: list[Record], asked: Asked, rows: list[Row], levels: list[float]
     lines = [f"| {' | '.join(titles + ['mean density while training'] * shows_density)} |"]
     lines.append("|---" * (len(titles) + shows_density) + "|")
     for row in rows:
-        cells = [_cell(_found(done, row.run(asked, level, 0))) for level in levels]
+        cells = [_cell(done, asked, row, level) for level in levels]
         if not row.criterion:  # the same at every level
             cells = [cells[0]] + [""] * (len(levels) - 1)
         if shows_density:
-            cells.append(_density(_found(done, row.run(asked, MAIN, 0))))
+            cells.append(_density(of_every_seed(done, row.run(asked, MAIN, 0))))
         lines.append(f"| {row.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _found(done: list[Record], run: Run) -> list[Record]:
-    """Return the records of a run from all seeds."""
-    return [record for record in done if is_of(record, replace(run, seed=record.get("seed", 0)))]
-
-
-def _cell(found: list[Record]) -> str:
+def _cell(done: list[Record], asked: Asked, row: Row, level: float) -> str:
+    found = of_every_seed(done, row.run(asked, level, 0))
+    if not found and not row.seeds(level, SEEDS):
+        return ""
     if any(record["failed"] for record in found):
         return "refused"
     return spread([100 * record["test"] for record in found])
@@ -201,43 +248,27 @@ def _density(found: list[Record]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run what is missing and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS, smoke="a tiny network, one level")
     parser.add_argument("questions", nargs="+", choices=list(QUESTIONS))
-    parser.add_argument("--network", default="fashion_cnn")
-    parser.add_argument("--epochs", type=int, help="other than the question's")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"at {MAIN:.0%}")
+    parser.add_argument("--network", default="fashion_cnn", choices=list(EFFORTS))
+    parser.add_argument("--epochs", type=int, help="other than those of EFFORTS")
+    parser.add_argument("--batches", type=int, help="of an epoch; other than those of EFFORTS")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="at the levels of FULL")
     parser.add_argument("--all-seeds", action="store_true", help="the other levels from every seed too")
     parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS), help="sparsities")
     parser.add_argument("--criteria", nargs="+", default=[], choices=list(criteria), metavar="NAME")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--smoke", action="store_true", help="a tiny network, one level; nothing is kept")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args(words)
-    if args.smoke:
-        with tempfile.TemporaryDirectory() as folder:
-            args.network, args.epochs, args.seeds, args.levels = SMOKE, 2, 1, [MAIN]
-            args.results = Path(folder) / RESULTS.name
-            _answer(args)
-    else:
-        _answer(args)
+    with kept_unless_smoke(args, network=SMOKE, seeds=1, levels=[MAIN]) as settings:
+        _answer(settings)
 
 
 def _answer(args: argparse.Namespace) -> None:
+    shown = ("criterion", "allocation", "schedule", "sparsity", "seed")
     for name in args.questions:
-        question = QUESTIONS[name]
-        asked = Asked(question, args.network, question.epochs if args.epochs is None else args.epochs)
-        if not args.table:
-            runs = wanted(asked, args.seeds, args.levels, args.criteria, args.all_seeds)
-            todo = missing(runs, records(args.results))
-            print(f"{len(todo)} runs to do", file=sys.stderr)
-            shown = ("criterion", "allocation", "schedule", "sparsity", "seed")
-            perform_all(todo, perform, args.results, args.workers, shown)
-        print(f"{args.network}: {question.title}; test accuracy in %, mean ± standard deviation (seeds);")
-        print(f"{asked.epochs} epochs where a strategy trains\n")
-        print(table(records(args.results), asked, args.levels) + "\n")
+        asked = Asked.of(name, args.network, args.epochs, args.batches)
+        runs = wanted(asked, args.seeds, args.levels, args.criteria, args.all_seeds)
+        done = run_missing(args, runs, perform, shown, fresh=False)
+        print(table(done, asked, args.levels) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.methods import strategies
 from benchmarks.methods.peers import PEERS, Run, lines_of, perform, table, wanted
+from benchmarks.methods.strategies import SMOKE, Effort
 from torch import nn
 
 import featherweight as fw
@@ -48,13 +48,15 @@ def test_lines_are_those_that_a_user_writes() -> None:
 
 
 def test_the_table_has_accuracy_by_level_and_what_was_missed() -> None:
-    runs = wanted("net", 2, 2, [0.9, 0.98], ["torch"])
+    effort = Effort(2, 10)
+    runs = wanted("net", effort, 2, [0.9, 0.98], ["torch"])
     done = [record(run, 0.8 + 0.1 * run.seed, 900 if run.sparsity == 0.9 else 978) for run in runs]
-    row = next(line for line in table(done, "net", 2, [0.9, 0.98]).splitlines() if "torch.nn" in line)
+    row = next(line for line in table(done, "net", effort).splitlines() if "torch.nn" in line)
     spread = "85.00 ± 7.07 (2)"
     lines = lines_of(PEERS["torch"].prune)
     assert row.endswith(f"| {spread} | {spread} | 2 | 0.50 ± 0.00 (4) | 60 ± 0 (4) | {lines} |")
-    assert "not run" in table(done, "net", 3, [0.9])
+    assert "not run" in table(done, "net", Effort(3, 10), [0.9])
+    assert "2 epochs of 10 batches of 128 images" in table(done, "net", effort).splitlines()[0]
 
 
 @pytest.mark.parametrize("name", AT_HAND)
@@ -79,7 +81,7 @@ def test_a_peer_prunes_and_holds_its_zeros_while_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["torch"])
 def test_a_run_has_the_record_of_its_peer(name: str) -> None:
-    run = Run(strategies.SMOKE, name, 0.9, 0, 1)
+    run = Run(SMOKE, name, 0.9, 0, 1, 11)
     found = perform(run)
     assert asdict(run).items() <= found.items()
     assert found["zeros"] == found["prunable"] - round(0.1 * found["prunable"])
@@ -92,4 +94,4 @@ def test_nothing_pruned_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return model
 
     monkeypatch.setitem(PEERS, "torch", type(PEERS["torch"])("nothing", nothing))
-    assert perform(Run(strategies.SMOKE, "torch", 0.9, 0, 1))["zeros"] < 100
+    assert perform(Run(SMOKE, "torch", 0.9, 0, 1, 11))["zeros"] < 100

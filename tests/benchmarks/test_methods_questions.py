@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import torch
 from benchmarks._queue import is_of, missing, records
-from benchmarks.methods import questions
-from benchmarks.methods.questions import QUESTIONS, Asked, Row, learns, table, wanted
-from benchmarks.methods.strategies import MAIN, SMOKE, Run, mean_density, perform
+from benchmarks.methods import questions, strategies
+from benchmarks.methods.questions import QUESTIONS, Asked, Row, caption, learns, table, wanted
+from benchmarks.methods.strategies import MAIN, SMOKE, Part, Run, mean_density, perform
 from benchmarks.tables import TABLES, accuracy
+from torch.utils.data import DataLoader, TensorDataset
 
 import featherweight as fw
+from benchmarks import _command
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
 
-ASKED = Asked(QUESTIONS["criteria"], "fashion_cnn", 2)
+ASKED = Asked.of("criteria", "fashion_cnn")
+IDLE = 0, 0  # epochs and batches of what is not trained
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +56,48 @@ def test_every_criterion_and_allocation_is_asked_about() -> None:
     assert {row.schedule for row in QUESTIONS["dynamic"].rows()} >= {"set", "rigl", "acdc"}
 
 
-def test_the_main_level_comes_first_from_every_seed_and_others_from_one() -> None:
-    runs = list(wanted(ASKED, 3, (0.8, MAIN)))
+def test_important_strategies_train_at_all_levels_and_from_all_seeds_at_the_full_ones() -> None:
+    runs = list(wanted(ASKED, 3, (0.8, 0.98, MAIN)))
     assert len(set(runs)) == len(runs)
-    pruned = [run for run in runs if run.criterion == "random" and run.schedule == "cubic"]
-    assert [(run.sparsity, run.seed) for run in pruned] == [(MAIN, 0), (MAIN, 1), (MAIN, 2), (0.8, 0)]
+
+    def places(criterion: str, schedule: str) -> list[tuple[float, int]]:
+        return [(r.sparsity, r.seed) for r in runs if (r.criterion, r.schedule) == (criterion, schedule)]
+
+    full = [(MAIN, 0), (MAIN, 1), (MAIN, 2), (0.98, 0), (0.98, 1), (0.98, 2)]
+    assert places("random", "cubic") == [*full, (0.8, 0)]
+    assert places("synflow", "cubic") == [(MAIN, 0), (0.98, 0)]
+    assert places("synflow", "") == [*full, (0.8, 0)]
     assert [run.seed for run in runs if not run.criterion] == [0, 1, 2]
-    both = wanted(ASKED, 2, (0.8, MAIN), ["random"], all_seeds=True)
-    assert sum(run.criterion == "random" and run.schedule == "cubic" for run in both) == 4
+    everywhere = wanted(ASKED, 2, (0.8, MAIN), ["random"], all_seeds=True)
+    assert sum(run.criterion == "random" and run.schedule == "cubic" for run in everywhere) == 4
+
+
+def test_all_that_train_do_so_for_as_many_steps() -> None:
+    for question in QUESTIONS:
+        asked = Asked.of(question, "fashion_cnn")
+        efforts = {(r.epochs, r.batches) for r in wanted(asked, 1, (MAIN,)) if r.schedule or not r.criterion}
+        assert efforts == {(asked.effort.epochs, asked.effort.batches)}
+    assert {(r.epochs, r.batches) for r in wanted(ASKED, 1, (MAIN,)) if r.criterion and not r.schedule} == {
+        IDLE
+    }
+
+
+def test_a_part_of_a_loader_is_other_images_each_time() -> None:
+    shuffled = DataLoader(TensorDataset(torch.arange(50)), 5, shuffle=True)
+    part = Part(shuffled, 4)
+    first, second = (torch.cat([batch for (batch,) in part]) for _ in range(2))
+    assert len(part) == 4
+    assert len(set(first.tolist())) == len(second) == 20
+    assert not torch.equal(first, second)
+    assert len(Part(shuffled, 11)) == 10
+
+
+def test_the_caption_says_how_long_was_trained() -> None:
+    effort = ASKED.effort
+    words = f"{effort.epochs} epochs of {effort.batches} batches of 128 images"
+    assert words in table([], ASKED).splitlines()[0]
+    assert f"({effort.epochs * effort.batches * 128:,} images in all)" in caption(ASKED)
+    assert "from new weights" in caption(Asked.of("dynamic", "fashion_cnn"))
 
 
 def test_only_the_criteria_asked_for_run_beside_the_dense_network() -> None:
@@ -72,20 +109,22 @@ def test_a_table_has_the_records_of_its_own_runs_alone() -> None:
     done = [record(row.run(ASKED, 0.8, seed), 0.5 + 0.1 * seed) for seed in range(2)]
     done += [
         record(replace(row.run(ASKED, 0.8, 2), epochs=3), 0.9),
+        record(replace(row.run(ASKED, 0.8, 2), batches=7), 0.9),
         record(replace(row.run(ASKED, 0.8, 2), network="fashion_resnet20"), 0.9),
         record(replace(row.run(ASKED, 0.8, 2), trained=False), 0.9),
         record(row.run(ASKED, 0.95, 0), None, failed="a layer would vanish"),
-        record(Run.dense("fashion_cnn", True, 0, 2), 0.93),
+        record(Row("dense").run(ASKED, 0.0, 0), 0.93),
     ]
     text = table(done, ASKED, (0.8, MAIN, 0.95))
     tuned = "pruned while fine-tuned"
     assert cells(text, tuned, "random") == ["55.00 ± 7.07 (2)", "not run", "refused"]
     assert cells(text, tuned, "dense") == ["93.00", "", ""]
     assert cells(text, "pruned at once, then fine-tuned", "random") == ["not run"] * 3
+    assert cells(text, tuned, "synflow") == ["", "not run", ""]
 
 
 def test_the_density_of_training_is_shown_where_it_starts_anew() -> None:
-    asked = Asked(QUESTIONS["dynamic"], "fashion_cnn", 8)
+    asked = Asked.of("dynamic", "fashion_cnn")
     done = [record(Row("", "random", "erk", "set").run(asked, MAIN, 0), 0.9)]
     assert cells(table(done, asked, (MAIN,)), "from new weights", "SET (ERK)") == ["90.00", "0.25"]
 
@@ -100,7 +139,7 @@ def test_the_mean_density_is_that_of_the_steps() -> None:
 
 @pytest.mark.parametrize(("criterion", "schedule", "epochs"), [("wanda", "", 0), ("movement", "cubic", 2)])
 def test_a_run_prunes_what_it_says(criterion: str, schedule: str, epochs: int) -> None:
-    run = Run(SMOKE, True, criterion, "global", schedule, 0.9, 0, epochs)
+    run = Run(SMOKE, True, criterion, "global", schedule, 0.9, 0, epochs, 11 if epochs else 0)
     found = perform(run)
     assert is_of(found, run)
     assert not missing([run], [found])
@@ -111,14 +150,32 @@ def test_a_run_prunes_what_it_says(criterion: str, schedule: str, epochs: int) -
     assert found["failed"] == ""
 
 
+def test_sensitivity_is_measured_once_for_all_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    scans: list[int] = []
+    scan = fw.sensitivity
+
+    def counted(*given: Any, **settings: Any) -> Any:
+        scans.append(1)
+        return scan(*given, **settings)
+
+    monkeypatch.setattr(strategies, "_CURVES", {})
+    monkeypatch.setattr(fw, "sensitivity", counted)
+    runs = [Run(SMOKE, True, "magnitude", "sensitivity", "", level, 0, *IDLE) for level in (0.8, 0.9)]
+    nonzero = [perform(run)["nonzero"] for run in runs]
+    assert len(scans) == 1
+    assert nonzero[1] < nonzero[0]
+
+
 def test_the_dense_run_prunes_nothing() -> None:
-    found = perform(Run.dense(SMOKE, True, 0, 1))
+    found = perform(Run.dense(SMOKE, True, 0, 1, 11))
     assert found["density"] == 1
     assert found["nonzero"] > 0.9 * found["params"]
 
 
 def test_what_a_strategy_refuses_is_recorded() -> None:
-    found = perform(Run(SMOKE, True, "movement", "global", "", 0.9, 0, 0))  # which learns, and saw no step
+    found = perform(
+        Run(SMOKE, True, "movement", "global", "", 0.9, 0, *IDLE)
+    )  # which learns, and saw no step
     assert "learns" in found["failed"]
     assert found["test"] is None
 
@@ -126,10 +183,10 @@ def test_what_a_strategy_refuses_is_recorded() -> None:
 def test_a_smoke_run_ends_in_a_table_and_leaves_no_records(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_now(runs: list[Run], perform: Any, path: Path, *rest: Any) -> None:
+    def all_now(runs: list[Run], perform: Any, path: Path, *rest: Any, **how: Any) -> None:
         path.write_text("".join(f"{json.dumps(record(run, 0.5))}\n" for run in runs))
 
-    monkeypatch.setattr(questions, "perform_all", all_now)
+    monkeypatch.setattr(_command, "perform_all", all_now)
     before = records(questions.RESULTS)
     questions.main(["allocation", "--smoke"])
     assert "| erk | 50.00 |" in capsys.readouterr().out
