@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featherweight.report.pieces import Curve
-from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing, spread
-from featherweight.report.words import percent, shortened
+from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing
+from featherweight.report.plots._lines import MARKERS, last_point, name_lines, weights_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKERS = "osD^vP"
-_TICKS = [100 / 10**power / part for power in range(6) for part in (1, 2, 5)]  # 100, 50, 20, 10, ...
 _LABEL = 0.17  # height of a label, as a fraction of the axes
 
 
@@ -37,14 +34,20 @@ def _draw(figure: Figure, curves: Sequence[Curve], target: float | None) -> None
     if not curves:
         return say_nothing(figure, "No accuracy was measured.")
     axes = axes_of(figure)
-    nothing = _weights_axis(axes, [kept for curve in curves for kept in curve.kept])
+    shares = [100 * kept for curve in curves for kept in curve.kept]
+    least = min([share for share in shares if share > 0], default=100.0)
+    weights_axis(axes, least, "prunable weights that remain", nothing=min(shares) == 0)
     _accuracy_axis(axes, [value for curve in curves for value in curve.accuracy])
     for curve, colour, marker in zip(
-        curves, itertools.cycle(COLOURS), itertools.cycle(_MARKERS), strict=False
+        curves, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
     ):
-        kept, accuracy = _points(curve, nothing)
+        kept, accuracy = _points(curve, least / 2)
         axes.plot(kept, accuracy, color=colour, marker=marker, markersize=5, linewidth=2)
-    _labels(axes, curves, nothing)
+    ends = [(kept[-1], accuracy[-1]) for kept, accuracy in (_points(curve, least / 2) for curve in curves)]
+    names = [
+        last_point(curve.label, y, 100 * min(curve.kept)) for curve, (_, y) in zip(curves, ends, strict=True)
+    ]
+    name_lines(axes, ends, names, _LABEL)
     if target is not None and target < 1:
         axes.axvline(100 * (1 - target), color=INK, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
 
@@ -55,44 +58,8 @@ def _points(curve: Curve, nothing: float) -> tuple[list[float], list[float]]:
     return [100 * kept or nothing for kept, _ in points], [100 * accuracy for _, accuracy in points]
 
 
-def _weights_axis(axes: Axes, kept: Sequence[float]) -> float:
-    """Set up the axis; return the place of a point without any weights, in % of weights."""
-    least = min([100 * value for value in kept if value > 0], default=100.0)
-    nothing = least / 2
-    ticks = [tick for tick in _TICKS if tick >= least / 1.2]
-    names = [f"{tick:g}" for tick in ticks]
-    if min(kept) == 0:
-        ticks, names = [*ticks, nothing], [*names, "0"]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, names)
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(115, min(0.9 * least, *ticks, 80) / 1.05)
-    axes.set_xlabel("prunable weights that remain (%, log scale)")
-    return nothing
-
-
 def _accuracy_axis(axes: Axes, accuracy: Sequence[float]) -> None:
     lowest, highest = 100 * min(accuracy), 100 * max(accuracy)
     bottom = 0 if lowest < 50 else 5 * math.floor((lowest - 1) / 5)
     axes.set_ylim(bottom, min(5 * math.ceil((highest + 1) / 5), 102))
     axes.set_ylabel("accuracy (%)")
-
-
-def _labels(axes: Axes, curves: Sequence[Curve], nothing: float) -> None:
-    """Write each curve's name to the right of the axes, at its last point's height where there is room."""
-    low, high = axes.get_ylim()
-    ends = [(_points(curve, nothing)[0][-1], _points(curve, nothing)[1][-1]) for curve in curves]
-    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
-    for curve, end, height, colour in zip(curves, ends, heights, itertools.cycle(COLOURS), strict=False):
-        lines = textwrap.wrap(shortened(curve.label, 60), 24, break_on_hyphens=False)
-        last = f"{percent(end[1] / 100, 1)} at {100 * min(curve.kept):.3g}% of weights"
-        axes.annotate(
-            "\n".join([*lines, last]),
-            end,
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
-        )

@@ -6,20 +6,18 @@ After figure 1 and 3 of Frankle, Carbin 2019 (https://arxiv.org/abs/1803.03635).
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featherweight.report.lottery import LotteryCurve
-from featherweight.report.plots._canvas import COLOURS, GROUND, INK, axes_of, picture, say_nothing, spread
-from featherweight.report.words import percent, shortened
+from featherweight.report.plots._canvas import COLOURS, GROUND, INK, axes_of, picture, say_nothing
+from featherweight.report.plots._lines import MARKERS, last_point, name_lines, weights_axis
+from featherweight.report.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKERS = "osD^vP"
-_TICKS = [100 / 10**power / part for power in range(6) for part in (1, 2, 5)]  # 100, 50, 20, 10, ...
 _LABEL = 0.15  # height of a label, as a fraction of the axes
 
 
@@ -51,15 +49,18 @@ def _draw(
         return say_nothing(figure, "No sparse network was trained.")
     axes = axes_of(figure)
     for curve, colour, marker in zip(
-        curves, itertools.cycle(COLOURS), itertools.cycle(_MARKERS), strict=False
+        curves, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
     ):
         _line(axes, curve, dense, colour, marker)
     mean = 100 * sum(dense) / len(dense)
     axes.axhline(mean, color=INK, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
     axes.set_title(f"dotted: the dense network, {percent(mean / 100)}", loc="left", fontsize=9)
-    _weights_axis(axes, curves)
+    least = 100 * min(value for curve in curves for value in curve.remaining if value > 0)
+    weights_axis(axes, least, "prunable weights that are left")
     _accuracy_axis(axes, curves, dense, split)
-    _labels(axes, curves)
+    ends = [(100 * curve.remaining[-1], 100 * curve.means[-1]) for curve in curves]
+    names = [last_point(curve.title, y, x) for curve, (x, y) in zip(curves, ends, strict=True)]
+    name_lines(axes, ends, names, _LABEL)
     if parts_at is not None:
         _mark(axes, parts_at)
 
@@ -73,42 +74,12 @@ def _line(axes: Axes, curve: LotteryCurve, dense: Sequence[float], colour: str, 
     axes.plot(left, means, color=colour, marker=marker, markersize=4, linewidth=1.8, zorder=3)
 
 
-def _weights_axis(axes: Axes, curves: Sequence[LotteryCurve]) -> None:
-    least = 100 * min(value for curve in curves for value in curve.remaining if value > 0)
-    ticks = [tick for tick in _TICKS if tick >= least / 1.2]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(108, min(least, *ticks) / 1.06)
-    axes.set_xlabel("prunable weights that are left (%, log scale)")
-
-
 def _accuracy_axis(axes: Axes, curves: Sequence[LotteryCurve], dense: Sequence[float], split: str) -> None:
     values = [100 * value for curve in curves for seeds in curve.values for value in seeds]
     values += [100 * value for value in dense]
     room = 0.06 * (max(values) - min(values)) or 1.0
     axes.set_ylim(min(values) - room, min(max(values) + room, 100 + room))
     axes.set_ylabel(f"{split} accuracy (%)")
-
-
-def _labels(axes: Axes, curves: Sequence[LotteryCurve]) -> None:
-    """Write each branch's name to the right of the axes, at its last point's height where there is room."""
-    low, high = axes.get_ylim()
-    ends = [(100 * curve.remaining[-1], 100 * curve.means[-1]) for curve in curves]
-    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
-    for curve, end, height, colour in zip(curves, ends, heights, itertools.cycle(COLOURS), strict=False):
-        lines = textwrap.wrap(shortened(curve.title, 60), 24, break_on_hyphens=False)
-        last = f"{percent(end[1] / 100, 1)} at {end[0]:.3g}% of weights"
-        axes.annotate(
-            "\n".join([*lines, last]),
-            end,
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
-        )
 
 
 def _mark(axes: Axes, parts_at: float) -> None:

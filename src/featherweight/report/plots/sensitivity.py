@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featherweight.report.pieces import WidthCurve
-from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing, spread
+from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing
+from featherweight.report.plots._lines import MARKERS, name_lines
 from featherweight.report.words import shortened
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 OF_GROUPS, OF_LAYERS = ("units", "group"), ("weights", "layer")
 LABELLED = len(COLOURS)  # curves with a colour and a name; the others are grey
-_MARKERS = "osD^vP"
 _LABEL = 0.09  # height of a label, as a fraction of the axes
 _BACKGROUND = "#7d8590"
 
@@ -48,7 +48,7 @@ def _draw(
     worst, others = order[:LABELLED], order[LABELLED:]
     for curve in others:
         axes.plot(*_points(curve, whole, scale), color=_BACKGROUND, linewidth=1, alpha=0.45, zorder=2)
-    for curve, colour, marker in zip(worst, COLOURS, _MARKERS, strict=False):
+    for curve, colour, marker in zip(worst, COLOURS, MARKERS, strict=False):
         axes.plot(*_points(curve, whole, scale), color=colour, marker=marker, markersize=5, linewidth=2)
     _axes(axes, curves, [scale * whole, *(scale * score for curve in curves for score in curve.scores)])
     if what == OF_LAYERS:
@@ -58,7 +58,9 @@ def _draw(
     axes.set_ylabel("accuracy (%)" if scale == 100 else metric)
     if others:
         axes.set_title(f"grey: the other {len(others)} {what[1]}s, which fall less", loc="left", fontsize=9)
-    _labels(axes, worst, scale, what[0])
+    ends = [(100 * min(c.kept), scale * min(zip(c.kept, c.scores, strict=True))[1]) for c in worst]
+    names = [f"{shortened(curve.name, 26)}\n{curve.units:,} {what[0]}" for curve in worst]
+    name_lines(axes, ends, names, _LABEL)
 
 
 def _points(curve: WidthCurve, whole: float, scale: float) -> tuple[list[float], list[float]]:
@@ -88,21 +90,3 @@ def _log_axis(axes: Axes, narrowest: float) -> None:
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _labels(axes: Axes, curves: Sequence[WidthCurve], scale: float, units: str) -> None:
-    """Write the names to the right of the axes, at the height of the last points where there is room."""
-    low, high = axes.get_ylim()
-    ends = [(100 * min(c.kept), scale * min(zip(c.kept, c.scores, strict=True))[1]) for c in curves]
-    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
-    for curve, end, height, colour in zip(curves, ends, heights, COLOURS, strict=False):
-        axes.annotate(
-            f"{shortened(curve.name, 26)}\n{curve.units:,} {units}",
-            end,
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
-        )
