@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from featherweight.errors import SettingError, TrainingError
-from featherweight.training.objective import Objective, accuracy
+from featherweight.training.objective import Objective, accuracy, logits
 
 
 def objective(loss=None, metric=None, label_smoothing=0.0, precision="fp32", channels_last=False):
@@ -151,3 +151,12 @@ def test_label_smoothing_that_would_do_nothing_is_refused():
     batch = {"features": torch.randn(1, 4), "labels": torch.tensor([0])}
     with pytest.raises(SettingError, match="label_smoothing"):
         objective(label_smoothing=0.1).loss(Labelled(), batch)
+
+
+def test_scores_are_found_where_a_model_puts_them():
+    scores = torch.randn(4, 3)
+    for outputs in (scores, {"logits": scores}, (scores,), [scores, None], (torch.tensor(0.5), scores)):
+        assert logits(outputs) is scores
+    for outputs in ({"scores": scores}, (torch.tensor(0.5),), (), None):
+        with pytest.raises(TrainingError, match="Pass loss= and metric="):
+            logits(outputs)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from featherweight.core.batches import moved, tensors_in
 from featherweight.distillation.losses import UNLABELLED
 from featherweight.errors import ModelError, TrainingError
-from featherweight.training.objective import Batch, describe, entry, explained
+from featherweight.training.objective import Batch, describe, entry, explained, find_logits
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,6 @@ def first_batch(train: Iterable[Batch], networks: Iterable[nn.Module]) -> Batch:
 def _mask(inputs: Any) -> Tensor | None:
     mask = cast("Mapping[str, Any]", inputs).get("attention_mask") if isinstance(inputs, Mapping) else None
     return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
-
-
-def find_logits(outputs: Any) -> Tensor | None:
-    """Return the scores in a model's output: itself, its entry "logits", or the first tensor of a tuple.
-
-    A scalar in a tuple is a loss, and is passed over. None: there are no scores.
-    """
-    if isinstance(outputs, Tensor):
-        return outputs
-    found = entry(outputs, "logits")
-    if found is None and isinstance(outputs, tuple | list):
-        found = next((t for t in tensors_in(outputs) if t.ndim > 1), None)
-    return found if isinstance(found, Tensor) else None
 
 
 def first_tensor(thing: Any) -> Tensor | None:

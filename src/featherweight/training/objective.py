@@ -16,6 +16,7 @@ from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featherweight.core.batches import tensors_in
 from featherweight.errors import FeatherweightError, SettingError, TrainingError
 from featherweight.training.guidance import Guidance
 from featherweight.training.precision import autocast
@@ -195,14 +196,31 @@ def accuracy(outputs: Any, targets: Tensor) -> tuple[int, int]:
 
 
 def logits(outputs: Any) -> Tensor:
-    """Return the tensor of scores in a model's output: itself, or its entry "logits"."""
-    found = outputs if isinstance(outputs, Tensor) else entry(outputs, "logits")
-    if not isinstance(found, Tensor):
+    """Return the tensor of scores in a model's output, as ``find_logits`` does.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    found = find_logits(outputs)
+    if found is None:
         raise TrainingError(
             f"The model returns {describe(outputs)}, not a tensor and nothing with 'logits'. "
             f"Pass loss= and metric=."
         )
     return found
+
+
+def find_logits(outputs: Any) -> Tensor | None:
+    """Return the scores in a model's output: itself, its entry "logits", or the first tensor of a tuple.
+
+    A scalar in a tuple is a loss, and is passed over. None: there are no scores.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = entry(outputs, "logits")
+    if found is None and isinstance(outputs, tuple | list):
+        found = next((t for t in tensors_in(outputs) if t.ndim > 1), None)
+    return found if isinstance(found, Tensor) else None
 
 
 def entry(outputs: Any, name: str) -> Any:
