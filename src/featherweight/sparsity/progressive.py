@@ -84,6 +84,9 @@ def progressive_prune(
         raise SettingError("Give both train= and validate=, or neither for a model of the zoo.")
     schooling = Schooling.of(model, teacher, distillation, loss)
     sparse = copy.deepcopy(unwrap(model))
+    if train is None:
+        loaders = default_loaders(model)
+        train, validate = loaders.train, loaders.validate
     pruner = _PrunerOfOneRun(
         sparse,
         target_sparsity,
@@ -91,14 +94,11 @@ def progressive_prune(
         allocation=allocation,
         pattern=pattern,
         schedule=schedule,
+        data=train if loss is None else Calibration.of(train, loss),
         skip=skip,
         seed=settings.seed,
         masks=Masks.from_zeros(sparse, skip),
     )
-    if train is None:
-        loaders = default_loaders(model)
-        train, validate = loaders.train, loaders.validate
-    pruner.data = train if loss is None else Calibration.of(train, loss)
     with taught(sparse, schooling, train, settings) as guidance:
         fit(
             sparse, train, validate, settings,

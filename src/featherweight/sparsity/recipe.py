@@ -87,6 +87,16 @@ class Recipe:
             )
         self._towards(allocation_of(self.allocation), prunable)
 
+    def check_data(self, data: Any) -> None:
+        """Check that ``data`` are what the criterion and the allocation look at, if they have ``check_data``.
+
+        Raises:
+            SettingError: they look at data, and these are none or have another form.
+        """
+        for part in (_resolve(criteria, self.criterion), allocation_of(self.allocation)):
+            if (check := getattr(part, "check_data", None)) is not None:
+                check(data)
+
     def context(self, model: nn.Module, data: Any = None) -> Context:
         """Return what criteria and allocations may look at, to be made once for many ``masks``."""
         return Context(unwrap(model), data, self.seed)

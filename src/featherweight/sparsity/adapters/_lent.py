@@ -87,7 +87,8 @@ def _check(settings: Mapping[str, Any]) -> None:
     names = [name for name in signature(Pruner).parameters if name != "model"]
     if unknown := sorted(settings.keys() - set(names)):
         raise SettingError(f"A Pruner has no setting {unknown[0]!r}. There are: {', '.join(names)}.")
-    Recipe(**{field.name: settings[field.name] for field in fields(Recipe) if field.name in settings})
+    axes = {field.name: settings[field.name] for field in fields(Recipe) if field.name in settings}
+    Recipe(**axes).check_data(settings.get("data"))
     schedule_of(settings.get("schedule", "cubic"))
 
 

@@ -52,6 +52,11 @@ class PerLayer:
             raise SettingError("allocation={} names no layer. Give {name or pattern: sparsity}.")
         allocation_of(self.rest)
 
+    def check_data(self, data: Any) -> None:
+        """Raise SettingError if ``rest`` looks at data, and these are none or have another form."""
+        if (check := getattr(allocation_of(self.rest), "check_data", None)) is not None:
+            check(data)
+
     def prepared(self, context: Any) -> PerLayer:
         """Return this with a ``rest`` that has looked at the model."""
         prepare = getattr(allocation_of(self.rest), "prepared", None)

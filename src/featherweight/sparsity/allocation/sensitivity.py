@@ -154,13 +154,17 @@ class BySensitivity:
         if self.batches is not None and self.batches < 1:
             raise SettingError(f"batches is a whole number of at least 1, or None, got {self.batches!r}.")
 
+    def check_data(self, data: Any) -> Calibration:
+        """Return what ``data`` are; raises SettingError if they are none or have another form."""
+        return Calibration.of(data, wanted_by="allocation='sensitivity'")
+
     def prepared(self, context: Any) -> Callable[[Mapping[str, Tensor], int], dict[str, int]]:
         """Return the allocation of the model of ``context``, that of criteria; it scans when it is called.
 
         Raises:
             SettingError: there are no data.
         """
-        data = Calibration.of(context.data, wanted_by="allocation='sensitivity'").held(self.batches)
+        data = self.check_data(context.data).held(self.batches)
         return _Scanning(context.model, data, self.levels, self.batches)
 
     def __call__(self, scores: Mapping[str, Tensor], kept: int) -> dict[str, int]:

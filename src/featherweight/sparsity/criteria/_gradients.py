@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,10 @@ class OverData:
         number = self.batches
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):  # pyright: ignore
             raise SettingError(f"batches is a whole number of at least 1, or None for all, got {number!r}.")
+
+    def check_data(self, data: Any) -> None:
+        """Raise SettingError, naming the criterion, if ``data`` are none or have another form."""
+        Calibration.of(data, wanted_by=f"criterion={type(self).__name__.lower()!r}")
 
     def data_of(self, context: Context, name: str) -> Calibration:
         """Return the data of ``context``; raises SettingError, naming the criterion, if there are none."""

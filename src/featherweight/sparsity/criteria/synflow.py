@@ -43,6 +43,11 @@ class SynFlow:
     def __post_init__(self) -> None:
         check_rounds(self.rounds)
 
+    def check_data(self, data: Any) -> None:
+        """Raise SettingError if ``data`` are nothing to take the shape of an input from."""
+        if not isinstance(data, Tensor | Mapping):
+            _batches(data)
+
     def __call__(self, weights: Mapping[str, Tensor], context: Context) -> Scores:
         """Return the scores.
 
@@ -102,15 +107,19 @@ def _floats(named: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]
 def _example(data: Any) -> Any:
     if isinstance(data, Tensor | Mapping):
         return inputs_of(data)
+    for batch in _batches(data).batches(1):
+        return inputs_of(batch)
+    raise SettingError("data= gave no batch to take the shape of an input from.")
+
+
+def _batches(data: Any) -> Calibration:
     calibration = Calibration.of(data, wanted_by="criterion='synflow', for the shape of an input,")
     if not calibration.has_batches:
         raise SettingError(
             "criterion='synflow' looks at the shape of an input, which a function of losses has not: pass a "
             "loader, or an example input (a tensor, or a mapping of keyword arguments), as data=."
         )
-    for batch in calibration.batches(1):
-        return inputs_of(batch)
-    raise SettingError("data= gave no batch to take the shape of an input from.")
+    return calibration
 
 
 def _ones(inputs: Any) -> Any:
