@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from featherweight.core.prunable import Prunable
 from featherweight.sparsity.criteria import Context, Criterion, Scores, criteria
+from featherweight.sparsity.step_gradients import Parameters, before_use, gradient_of
 
 
 @runtime_checkable
@@ -51,43 +51,33 @@ def learner_of(criterion: str | Criterion) -> LearningCriterion | None:
 class Observer:
     """Shows a criterion the steps of optimizers."""
 
-    def __init__(self, criterion: LearningCriterion, prunable: Prunable) -> None:
-        """Take a fresh criterion, and the weights to show it."""
+    def __init__(self, criterion: LearningCriterion, parameters: Parameters) -> None:
+        """Take a fresh criterion, and the parameters of each weight to show it."""
         self.criterion = criterion
-        self._names = {id(weight.tensor): weight.name for weight in prunable.weights}
-        self._waiting: list[tuple[dict[str, Tensor], dict[str, Tensor], float]] = []
+        self._names = {id(each): name for name, several in parameters.items() for each in several}
 
-    def watch(self, optimizer: Optimizer) -> list[Any]:
-        """Show the steps of ``optimizer`` from now on; return the handles of the hooks."""
-        before = optimizer.register_step_pre_hook(self._before_step)
-        return [before, optimizer.register_step_post_hook(self._after_step)]
+    def watch(self, optimizer: Optimizer) -> Any:
+        """Show the steps of ``optimizer`` from now on; return the handle of the hook."""
+        return before_use(optimizer, lambda: self._show(optimizer))
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Show the weights; keep copies instead where the step itself computes the gradients (a closure)."""
-        self._waiting = []
-        if is_skipped(optimizer):
-            return
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    def _show(self, optimizer: Optimizer) -> None:
         for group in optimizer.param_groups:
-            weights = {self._names[id(p)]: p for p in group["params"] if id(p) in self._names}
-            if weights and closure is None:
+            found: dict[str, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if (name := self._names.get(id(parameter))) is not None:
+                    found.setdefault(name, []).append(parameter)
+            if found:
+                weights = {name: _as_one(several) for name, several in found.items()}
                 self.criterion.observe(weights, _rate(optimizer, group))
-            elif weights:
-                copies = {name: weight.detach().clone() for name, weight in weights.items()}
-                self._waiting.append((weights, copies, _rate(optimizer, group)))
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for weights, copies, rate in self._waiting:
-            for name, copy in copies.items():
-                copy.grad = weights[name].grad
-            self.criterion.observe(copies, rate)
-        self._waiting = []
 
 
-def is_skipped(optimizer: Optimizer) -> bool:
-    """Return whether the step does nothing: a GradScaler leaves it to fused optimizers to skip."""
-    found = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)
+def _as_one(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the weight over whose memory ``parameters`` are, with the sum of their gradients."""
+    if len(parameters) == 1:
+        return parameters[0]
+    weight = parameters[0].detach()
+    weight.grad = gradient_of(parameters)
+    return weight
 
 
 def _rate(optimizer: Optimizer, group: Mapping[str, Any]) -> float:

@@ -13,6 +13,8 @@ from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.replicas import Replicas
+from featherweight.sparsity.same_memory import check_memory
 
 
 def prune(
@@ -30,7 +32,8 @@ def prune(
 
     Exactly ``round((1 - sparsity) * n)`` of the ``n`` prunable weights are kept; with a pattern of blocks,
     fewer by less than a block. Embeddings, norms, biases and frozen parameters are left alone;
-    ``masks.left_alone`` lists them with the reason.
+    ``masks.left_alone`` lists them with the reason. Under DDP all processes call this together, and get the
+    masks of the first one.
 
     Args:
         model: the network, wrapped (DDP, torch.compile) or not.
@@ -47,12 +50,14 @@ def prune(
     Raises:
         SettingError: a setting is wrong, the model is sparser already, or the pattern does not allow so
             little sparsity.
-        ModelError: there is nothing to prune, or a weight is NaN.
+        ModelError: there is nothing to prune, or a weight is NaN or shares a part of its memory with others.
     """
     recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
     prunable = find_prunable(model, recipe.skip)
+    check_memory(model, prunable)
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
     masks = recipe.masks(model, prunable, sparsity, data=data, before=zeros)
+    masks = Replicas.of_wrapper(model).shared(masks)
     masks.apply(model)
     return masks

@@ -19,11 +19,14 @@ from featherweight.core.prunable import find_prunable
 from featherweight.errors import MaskError, ModelError, ResumeError, SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.criteria import Criterion
-from featherweight.sparsity.growth import Mover, forget
-from featherweight.sparsity.observing import Observer, is_skipped, learner_of
+from featherweight.sparsity.growth import Mover, counts_of, forget
+from featherweight.sparsity.observing import Observer, learner_of
 from featherweight.sparsity.patterns import Pattern
 from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.replicas import Replicas
+from featherweight.sparsity.same_memory import check_memory
 from featherweight.sparsity.schedules import Growth, Schedule, schedule_of
+from featherweight.sparsity.step_gradients import StepGradients, before_use, is_skipped, parameters_of
 
 
 class Pruner:
@@ -37,7 +40,8 @@ class Pruner:
     The masks are applied by a hook that runs after each optimizer step, so momentum and weight decay
     cannot bring a weight back. Steps that the optimizer does not take (accumulation, a skipped AMP
     step) do not count. Weights come back with schedules that grow them (SET, RigL, AC/DC), from zero and
-    without what the optimizer remembered of them.
+    without what the optimizer remembered of them. In several processes that train copies of the network
+    (DDP), the masks of the first one are those of all.
     """
 
     def __init__(
@@ -65,21 +69,25 @@ class Pruner:
             pattern: the shapes that zeros may have: a name such as "2:4", "1x4" or "per_output", or an object
                 or function as in sparsity.patterns.
             schedule: when: a name, or a ``fw.schedules`` object. One with fractions needs ``plan``.
-            data: handed to criteria that look at data.
+            data: handed to criteria and allocations that look at data.
             skip: names or patterns of parameters and modules to leave alone.
             seed: seed of everything random.
             masks: what is pruned already, such as ``Masks.from_zeros(model)``; it stays pruned, also with
                 schedules that grow weights.
 
         Raises:
-            SettingError: a setting is wrong, or ``skip`` matches nothing.
-            ModelError: there is nothing to prune.
+            SettingError: a setting is wrong, ``skip`` matches nothing, or there are no data and the criterion
+                or the allocation looks at them.
+            ModelError: there is nothing to prune, or a weight shares a part of its memory with others.
         """
         self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
         self._in_words = str(self.recipe)
         self.schedule = schedule_of(schedule)
         self.model, self.data = model, data
+        self.recipe.check_data(data)
         self.prunable = find_prunable(model, self.recipe.skip)
+        check_memory(model, self.prunable)
+        self._parameters = parameters_of(self.prunable, model)
         self.step, self._updated = 0, -1  # after how many steps masks were computed last
         self.masks = self._never = self._starting_from(masks)
         self._initial = self.masks.sparsity
@@ -88,8 +96,10 @@ class Pruner:
         self._check_growth()
         self._observer: Observer | None = None
         if (learner := learner_of(criterion)) is not None:
-            self._observer = Observer(learner, self.prunable)
+            self._observer = Observer(learner, self._parameters)
             self.recipe = replace(self.recipe, criterion=learner)
+        self._gradients = StepGradients(self._parameters)
+        self._replicas = Replicas()
         self._held: list[Held] = []
         self._handles: list[Any] = []
         self._optimizers: list[Optimizer] = []
@@ -133,6 +143,9 @@ class Pruner:
 
         What the masks prune already is zero from now on, also if it was trained since ``detach``.
 
+        Where torch.distributed is initialised, all processes attach together, and share masks if the model is
+        wrapped in DDP or has the same weights in all of them now; if neither, each goes by itself.
+
         Args:
             optimizer: its steps are those that the schedule counts.
             others: further optimizers that hold weights of the model; zeros are held after their steps too.
@@ -149,21 +162,22 @@ class Pruner:
                 f"{self.schedule} is in fractions of a run: call pruner.plan(total_steps) first."
             )
         held = {id(p) for each in (inner, *further) for group in each.param_groups for p in group["params"]}
-        if not any(id(weight.tensor) in held for weight in self.prunable.weights):
+        if not any(id(each) in held for several in self._parameters.values() for each in several):
             raise ModelError(
                 "The optimizer holds none of the weights to prune. Make it from model.parameters() of the "
                 "model that the pruner was given, after moving that model to its device."
             )
         self.recipe = self.recipe.prepared(self.recipe.context(self.model, self.data))
+        self._replicas = Replicas.of(self.model, self.prunable)
         self._held = _held(self.masks, self.model)
         if self.schedule.updates_at(self.step) and self._updated != self.step:
             self._update()
         else:
             self._hold()
         self._optimizers = [inner, *further]
-        self._handles = []
-        if self._observer is not None:  # before the hooks that prune: scores are of all steps so far
-            self._handles = [handle for each in self._optimizers for handle in self._observer.watch(each)]
+        self._handles = [before_use(inner, self._keep_gradients)]
+        if self._observer is not None:
+            self._handles += [self._observer.watch(each) for each in self._optimizers]
         self._handles.append(inner.register_step_post_hook(self._after_step))
         self._handles += [each.register_step_post_hook(self._after_step_of_another) for each in further]
 
@@ -172,6 +186,11 @@ class Pruner:
         for handle in self._handles:
             handle.remove()
         self._handles, self._optimizers = [], []
+
+    def _keep_gradients(self) -> None:
+        growth = None if self.schedule.updates_at(self.step + 1) else self.schedule.growth_at(self.step + 1)
+        if growth is not None and growth.by == "gradient":
+            self._gradients.keep()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if is_skipped(optimizer):
@@ -200,21 +219,25 @@ class Pruner:
         if target <= self._initial and target < self.recipe.sparsity:
             self._adopt(before)  # nothing is pruned yet, or nothing any more
         else:
-            self._adopt(self.recipe.masks(self.model, self.prunable, target, data=self.data, before=before))
-        self._counts = {name: mask.kept for name, mask in self.masks.items()}
+            masks = self.recipe.masks(self.model, self.prunable, target, data=self.data, before=before)
+            self._adopt(self._replicas.shared(masks))
+        wanted = round((1 - target) * self.masks.numel)
+        self._counts = counts_of(self.masks, self._never, wanted)
         self._updated = self.step
 
     def _move(self, growth: Growth) -> None:
         self._hold()
-        mover = Mover(self.recipe, self.model, self.prunable, self._never)
-        self._adopt(mover.moved(self.masks, self._counts, growth, self.step))
+        mover = Mover(self.recipe, self.model, self.prunable, self._never, self._gradients)
+        masks = mover.moved(self.masks, self._counts, growth, self.step)
+        self._gradients.drop()
+        self._adopt(self._replicas.shared(masks))
 
     def _adopt(self, masks: Masks) -> None:
         """Hold ``masks`` from now on; what they let grow starts at zero, unknown to the optimizers."""
         for weight in self.prunable.weights if self.schedule.grows else ():
             keep = masks[weight.name].keep
             grown = keep & ~self.masks[weight.name].keep.to(keep.device)
-            forget(self._optimizers, weight, grown)
+            forget(self._optimizers, self._parameters[weight.name], grown)
         self.masks = masks
         self._held = _held(self.masks, self.model)
         self._hold()
