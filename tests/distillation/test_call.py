@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featherweight as fw
+from featherweight.core.holding import Holding
 from featherweight.core.masks import Masks
-from featherweight.distillation.zeros import HeldZeros, zeros_of
+from featherweight.distillation.zeros import zeros_of
 from featherweight.errors import ModelError, ResumeError, SettingError, TrainingError
 from featherweight.training import Attachment, TrainingSettings
 
@@ -198,12 +199,12 @@ def test_no_zeros_no_masks():
 
 def test_held_zeros_are_an_attachment_that_says_which():
     student = pruned_net()
-    held = HeldZeros(student, zeros_of(student))
+    held = Holding(student, zeros_of(student))
     assert isinstance(held, Attachment)
-    assert held.fingerprint() == HeldZeros(student, zeros_of(student)).fingerprint()
+    assert held.fingerprint() == Holding(student, zeros_of(student)).fingerprint()
     other = net(seed=1)
     fw.prune(other, 0.5)
-    assert held.fingerprint() != HeldZeros(other, zeros_of(other)).fingerprint()
+    assert held.fingerprint() != Holding(other, zeros_of(other)).fingerprint()
     assert held.sparsity == 0.5
     with torch.no_grad():
         student[0].weight.fill_(1)

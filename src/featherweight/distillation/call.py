@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.holding import Holding
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluating
 from featherweight.distillation.cache import TeacherCache
@@ -23,7 +24,7 @@ from featherweight.distillation.pairing import Features
 from featherweight.distillation.ramps import Cosine, Linear, Ramp
 from featherweight.distillation.settings import DistillationSettings
 from featherweight.distillation.students import student_from
-from featherweight.distillation.zeros import HeldZeros, zeros_of
+from featherweight.distillation.zeros import zeros_of
 from featherweight.errors import SettingError
 from featherweight.training import TrainingSettings, fit
 from featherweight.training.objective import Batch, Metric, Objective, accuracy
@@ -157,7 +158,7 @@ class Distill:
                 teacher_device=teacher_device,
                 cache=cache if isinstance(cache, TeacherCache) else None,
             )
-        holder = None if masks is None else HeldZeros(learnt, masks)
+        holder = None if masks is None else Holding(learnt, masks)
         with distiller:
             if cache is not None and not isinstance(cache, TeacherCache):
                 distiller.fill_cache(

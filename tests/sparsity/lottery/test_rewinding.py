@@ -7,13 +7,13 @@ import torch
 from safetensors import safe_open
 
 import featherweight as fw
+from featherweight.core.holding import Holding
 from featherweight.core.mask import Mask
 from featherweight.core.masks import Masks
 from featherweight.errors import ArtifactError, SettingError
 from featherweight.sparsity.lottery import training as lottery_training
 from featherweight.sparsity.lottery.branches import Start, Step, branches
 from featherweight.sparsity.lottery.folder import Folder
-from featherweight.sparsity.lottery.holding import Holding
 from featherweight.sparsity.lottery.lineage import Lineage
 from featherweight.sparsity.lottery.rewinding import RewindPoint
 from featherweight.sparsity.lottery.training import perform, train

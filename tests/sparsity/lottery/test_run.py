@@ -14,13 +14,13 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import featherweight as fw
+from featherweight.core.holding import Holding
 from featherweight.core.masks import Masks
 from featherweight.errors import DataError, ModelError, SettingError, TrainingError
 from featherweight.sparsity.lottery import workers as working
 from featherweight.sparsity.lottery.branches import Step, branches
 from featherweight.sparsity.lottery.data import data_of
 from featherweight.sparsity.lottery.folder import Folder, occupied
-from featherweight.sparsity.lottery.holding import Holding
 from featherweight.sparsity.lottery.queue import Queue, steps_of
 from featherweight.sparsity.lottery.records import append_record, read_records
 from featherweight.sparsity.lottery.run import _done

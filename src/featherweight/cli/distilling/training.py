@@ -16,8 +16,9 @@ from featherweight.cli.distilling.subject import Subject
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.output import remark
 from featherweight.cli.pruning.outcome import explained
+from featherweight.core.holding import Holding
 from featherweight.distillation.call import distill
-from featherweight.distillation.zeros import HeldZeros, zeros_of
+from featherweight.distillation.zeros import zeros_of
 from featherweight.report import Training
 from featherweight.report.distilling import ALONE, DISTILLED
 from featherweight.training import fit
@@ -96,7 +97,7 @@ def train_alone(
         subject.batches.train,
         subject.batches.validate,
         request.training,
-        pruner=None if masks is None else HeldZeros(alone, masks),
+        pruner=None if masks is None else Holding(alone, masks),
         run_dir=run_dir,
         progress=progress,
     )

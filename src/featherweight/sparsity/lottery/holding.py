@@ -1,14 +1,13 @@
-"""Masks that do not change, held while a network trains."""
+"""Masks that are held up to a step, where training is to stop."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from featherweight.core.hold import Held
+from featherweight.core.holding import Holding
 from featherweight.core.masks import Masks
 
 
@@ -16,71 +15,15 @@ class StepReached(Exception):  # noqa: N818 - an answer, not an error
     """The step that a training was to go to is done, and saved."""
 
 
-class Holding:
-    """What ``fw.fit`` takes as ``pruner=``: zeros stay zero, and which they are does not change.
+class HoldingUntil(Holding):
+    """Holds masks up to a step: the one after it raises StepReached."""
 
-    Unlike a ``Pruner`` it computes no masks and keeps no layer or output alive: what a control's mask has cut
-    off stays cut off.
-    """
-
-    ready = True
-
-    def __init__(self, model: nn.Module, masks: Masks, until: int | None = None) -> None:
-        """Bind masks to a model; raises MaskError if they do not fit.
-
-        Args:
-            model: that is trained.
-            masks: of its weights.
-            until: the last step to be taken: the next one raises StepReached. None: go on to the end.
-        """
-        masks.bind(model)
-        self.model, self.masks, self.until = model, masks, until
-        self.step = 0
-        self._held: list[Held] | None = None
-        self._handle: Any = None
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of the masked weights that is zero, 0..1."""
-        return self.masks.sparsity
-
-    def attach(self, optimizer: Optimizer) -> None:
-        """Set the masked weights to zero, now and after each step."""
-        self._hold()
-        self._handle = optimizer.register_step_post_hook(self._after_step)
-
-    def detach(self) -> None:
-        """Stop."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def fingerprint(self) -> str:
-        """Return the hash of the masks."""
-        content = hashlib.sha256()
-        for name, mask in self.masks.items():
-            content.update(name.encode())
-            content.update(mask.keep.cpu().contiguous().numpy().tobytes())
-        return f"masks {content.hexdigest()[:16]}"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps taken; the masks are those of the fingerprint."""
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from ``state``: the model has other weights now, so the zeros are set again."""
-        self.step = int(state["step"])
-        self._hold()
+    def __init__(self, model: nn.Module, masks: Masks, last: int) -> None:
+        """Bind masks to a model; raises MaskError if they do not fit."""
+        super().__init__(model, masks)
+        self.last = last
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.step += 1
-        self._hold()
-        if self.until is not None and self.step > self.until:
+        super()._after_step(optimizer, args, kwargs)
+        if self.step > self.last:
             raise StepReached
-
-    def _hold(self) -> None:
-        if self._held is None or not all(weight.fits for weight in self._held):  # model.to(...) since
-            bound = self.masks.bind(self.model)
-            self._held = [Held.of(weight, pruned) for weight, pruned in bound if bool(pruned.any())]
-        for weight in self._held:
-            weight.zero_()

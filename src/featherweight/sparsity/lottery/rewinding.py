@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from featherweight import artifact
+from featherweight.core.holding import Holding
 from featherweight.core.state import read_state, write_state
 from featherweight.errors import ArtifactError
-from featherweight.sparsity.lottery.holding import Holding
 from featherweight.sparsity.lottery.packing import pack, unpack
 from featherweight.training.checkpoint import FILE, CheckpointFile
 

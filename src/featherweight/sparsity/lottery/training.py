@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from featherweight.core.holding import Holding
 from featherweight.core.state import write_state
 from featherweight.errors import TrainingError
 from featherweight.profile import evaluate
 from featherweight.sparsity.lottery.branches import Start, Step, branches
-from featherweight.sparsity.lottery.holding import Holding, StepReached
+from featherweight.sparsity.lottery.holding import HoldingUntil, StepReached
 from featherweight.sparsity.lottery.lineage import Lineage
 from featherweight.sparsity.lottery.records import LevelRecord, versions
 from featherweight.sparsity.lottery.rewinding import RewindPoint
@@ -70,7 +71,7 @@ def _make_rewind_point(lineage: Lineage, step: Step, start: Start) -> None:
 def _reached(lineage: Lineage, start: Start, run_dir: Path, step: int) -> RewindPoint:
     """Return the training after ``step`` steps; its checkpoint stays, so that the rest goes on from it."""
     model = _at(lineage, start.point)
-    holding = Holding(model, start.masks, until=step)
+    holding = HoldingUntil(model, start.masks, step)
     settings = replace(lineage.experiment.training(lineage.seed), checkpoint_every=step)
     data = lineage.data
     with suppress(StepReached):
