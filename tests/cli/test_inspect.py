@@ -296,10 +296,10 @@ def test_how_sensitivity_is_scanned(invoke, deeper):
 
 
 def test_all_examples_are_scanned_where_asked(invoke, deeper, monkeypatch):
-    from featherweight.cli import sensitivity
+    from featherweight.cli import scanning
 
     words = ["inspect", "mynet:net", "--sensitivity", "--data", "mynet:sorted_data", "--keeps", "0.5"]
-    monkeypatch.setattr(sensitivity, "EXAMPLES", 16)
+    monkeypatch.setattr(scanning, "EXAMPLES", 16)
     assert "16 examples" in " ".join(invoke(*words).stdout.split())
     assert "96 examples" in " ".join(invoke(*words, "--examples", "all").stdout.split())
 

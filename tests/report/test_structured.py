@@ -115,11 +115,11 @@ def test_its_page():
 
 def test_the_page_of_a_scan():
     curves = (WidthCurve("a<b>", 16, (0.5,), (0.8,)), WidthCurve("c", 4, (0.5,), (0.9,)))
-    record = SensitivityRecord("mine:net", "accuracy", 0.93, 500, "l2", (0.5,), curves, ("d",))
-    page = sensitivity_page(record)
+    fields = {"model": "mine:net", "metric": "accuracy", "whole": 0.93, "examples": 500, "criterion": "l2"}
+    page = sensitivity_page(SensitivityRecord(**fields, keeps=(0.5,), curves=curves, skipped=("d",)))
     assert page.count("<svg") == 1
     for words in ("a&lt;b&gt;", "50% kept", "80.00%", "93.00%", "500 examples", "Left alone on request: d"):
         assert words in page
     assert "a<b>" not in page
     with pytest.raises(SettingError, match="keeps and points of group 'c'"):
-        SensitivityRecord("m", "accuracy", 0.9, 5, "l2", (0.5,), (WidthCurve("c", 4, (), ()),))
+        SensitivityRecord(**fields, keeps=(0.5,), curves=(WidthCurve("c", 4, (), ()),))

@@ -31,9 +31,14 @@ from featherweight.report.pieces import (
 )
 from featherweight.report.pruning import PruneRecord, prune_table
 from featherweight.report.records import DemoRecord
-from featherweight.report.structured_pages import SensitivityRecord, sensitivity_page, structured_page
+from featherweight.report.sensitivity import (
+    SensitivityRecord,
+    WeightSensitivityRecord,
+    sensitivity_page,
+    weight_sensitivity_page,
+)
+from featherweight.report.structured_pages import structured_page
 from featherweight.report.tensors import InspectRow, tensor_table
-from featherweight.report.weight_sensitivity import WeightSensitivityRecord, weight_sensitivity_page
 
 __all__ = [
     "ClassAgreement",
