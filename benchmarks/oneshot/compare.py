@@ -11,20 +11,18 @@ Records are appended to benchmarks/results/oneshot.jsonl, one a run, each from a
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
+from benchmarks._command import command, kept_unless_smoke, run_missing
+from benchmarks._queue import Record, of_every_seed, spread
 from benchmarks.oneshot.runs import METHODS, Run, perform
 from benchmarks.oneshot.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "oneshot.jsonl"
 LEVELS = ("50%", "60%", "70%", "80%", "2:4")
 SHOWN = ("efficientnet_lite0", "minilm")
-SEEDS, EXAMPLES, EVALUATED = 3, 128, 256
+SEEDS, EVALUATED = 1, 256  # a network, with all methods and levels, takes a core about an hour
 SMOKE = 16  # examples
 
 
@@ -47,10 +45,11 @@ def wanted(
     levels: Iterable[str] = LEVELS,
     seeds: int = SEEDS,
     *,
-    examples: int = EXAMPLES,
+    examples: int | None = None,
     evaluated: int = EVALUATED,
 ) -> Iterator[Run]:
-    """Yield the runs of a network, a seed after the other."""
+    """Yield the runs of a network, a seed after the other; of as many examples as its task has, for None."""
+    examples = examples or TASKS[network].examples
     levels, methods = list(levels), list(methods)
     for seed in range(seeds):
         for level in levels:
@@ -58,17 +57,23 @@ def wanted(
                 yield asked(network, name, level, seed=seed, examples=examples, evaluated=evaluated)
 
 
-def table(done: list[Record], network: str, examples: int = EXAMPLES, evaluated: int = EVALUATED) -> str:
+def table(done: list[Record], network: str, examples: int | None = None, evaluated: int = EVALUATED) -> str:
     """Return the figure, the error of the outputs, seconds and memory, as Markdown tables."""
     task = TASKS[network]
+    examples = examples or task.examples
     runs = {
-        (name, level): _found(
+        (name, level): of_every_seed(
             done, asked(network, name, level, seed=0, examples=examples, evaluated=evaluated)
         )
         for name in METHODS
         for level in LEVELS
     }
-    parts = [f"{task.title}:", _grid(runs, task.figure, task.digits), "Relative error of the outputs:"]
+    caption = f"{examples} examples to calibrate with, {evaluated} to compare on, {_seeds(runs)}"
+    parts = [
+        f"{task.title} ({caption}):",
+        _grid(runs, task.figure, task.digits),
+        "Relative error of the outputs:",
+    ]
     parts += [
         _grid(runs, "error", 3),
         "Processor seconds to prune, and most memory beyond the network and its data:",
@@ -77,6 +82,13 @@ def table(done: list[Record], network: str, examples: int = EXAMPLES, evaluated:
 
 
 Found = dict[tuple[str, str], list[Record]]
+
+
+def _seeds(runs: Found) -> str:
+    numbers = {record["seed"] for found in runs.values() for record in found}
+    if len(numbers) < 2:
+        return "one seed"
+    return "mean ± standard deviation of as many seeds of calibration as stand in brackets, one where none do"
 
 
 def _grid(runs: Found, figure: str, digits: int) -> str:
@@ -101,10 +113,6 @@ def _costs(runs: Found) -> str:
     return "\n".join(lines)
 
 
-def _found(done: list[Record], run: Run) -> list[Record]:
-    return [record for record in done if is_of(record, replace(run, seed=record.get("seed", 0)))]
-
-
 def _cell(found: list[Record], figure: str, digits: int) -> str:
     if any(record["failed"] for record in found):
         return "refused"
@@ -113,42 +121,25 @@ def _cell(found: list[Record], figure: str, digits: int) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run what is missing and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS, smoke="few examples, one seed")
     parser.add_argument("--networks", nargs="+", default=list(SHOWN), choices=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--levels", nargs="+", default=list(LEVELS), help="such as 50%% or 2:4")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--examples", type=int, default=EXAMPLES, help="to calibrate with")
+    parser.add_argument("--examples", type=int, help="to calibrate with; unless given, as the task says")
     parser.add_argument("--evaluated", type=int, default=EVALUATED, help="examples to compare on")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--smoke", action="store_true", help="few examples, one seed; nothing is kept")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    args = parser.parse_args(words)
-    if args.smoke:
-        with tempfile.TemporaryDirectory() as folder:
-            args.seeds, args.levels, args.examples, args.evaluated = 1, ["50%", "2:4"], SMOKE, SMOKE
-            args.results = Path(folder) / RESULTS.name
-            _answer(args)
-    else:
+    few = {"seeds": 1, "levels": ["50%", "2:4"], "examples": SMOKE, "evaluated": SMOKE}
+    with kept_unless_smoke(parser.parse_args(words), **few) as args:
         _answer(args)
 
 
 def _answer(args: argparse.Namespace) -> None:
     sizes = {"examples": args.examples, "evaluated": args.evaluated}
     for network in args.networks:
-        if not args.table:
-            todo = missing(
-                wanted(network, args.methods, args.levels, args.seeds, **sizes), records(args.results)
-            )
-            print(f"{len(todo)} runs to do", file=sys.stderr)
-            shown = ("network", "method", "sparsity", "pattern", "seed")
-            perform_all(todo, perform, args.results, args.workers, shown, figure=TASKS[network].figure)
-        print(f"{args.examples} examples to calibrate with, {args.evaluated} to compare on;")
-        print("mean ± standard deviation (seeds of calibration)\n")
-        print(table(records(args.results), network, **sizes) + "\n")
+        runs = wanted(network, args.methods, args.levels, args.seeds, **sizes)
+        shown = ("network", "method", "sparsity", "pattern", "seed")
+        done = run_missing(args, runs, perform, shown, figure=TASKS[network].figure)
+        print(table(done, network, **sizes) + "\n")
 
 
 if __name__ == "__main__":
