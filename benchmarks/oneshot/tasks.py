@@ -28,6 +28,7 @@ class Task:
         compare: ``(dense outputs, sparse outputs) -> figures``.
         figure: the one of them that is shown.
         digits: of it.
+        examples: to calibrate with, unless others are asked for.
         left_alone: layers that no method prunes.
         fixed_evaluation: whether the evaluation is the same for each seed.
     """
@@ -39,6 +40,7 @@ class Task:
     compare: Callable[[Tensor, Tensor], Figures]
     figure: str
     digits: int = 3
+    examples: int = 128
     left_alone: Callable[[nn.Module], tuple[str, ...]] = lambda model: ()
     fixed_evaluation: bool = False
 
@@ -96,6 +98,7 @@ TASKS = {
         photographs.evaluation,
         agreement,
         "agreement",
+        examples=64,  # each is run through half of the network for each of its 33 layers
         left_alone=photographs.left_alone,
     ),
     "minilm": Task(

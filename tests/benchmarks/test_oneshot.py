@@ -117,6 +117,12 @@ def test_the_table_has_figure_error_and_cost() -> None:
     assert "| obs | 1.500 ± 0.000 (2) | 1.500 ± 0.000 (2) |" in text
     assert "| obs | 2.5 ± 0.0 (2) | 30 ± 0 (2) | not run | not run |" in text
     assert "not run" in table(done, "minilm", examples=1).split("| obs |")[1]
+    caption = text.splitlines()[0]
+    assert (
+        "(128 examples to calibrate with, 256 to compare on, mean ± standard deviation of as many" in caption
+    )
+    one = table([record for record in done if not record["seed"]], "minilm").splitlines()[0]
+    assert one.endswith("(128 examples to calibrate with, 256 to compare on, one seed):")
 
 
 def made(run: Run) -> dict[str, Any]:
