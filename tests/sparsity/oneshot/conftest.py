@@ -1,10 +1,15 @@
 """Layers to be pruned: random weights, inputs that depend on each other."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from featherweight.sparsity.oneshot import LayerProblem
 from featherweight.sparsity.patterns import row_pattern
+
+sys.path.append(str(Path(__file__).parent))  # oneshot_toy
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 
 from featherweight.errors import SettingError
 from featherweight.sparsity.oneshot import OBS, SparseGPT, methods
+from featherweight.sparsity.oneshot import _surgery as surgery
 from featherweight.sparsity.oneshot import obs as obs_module
 from featherweight.sparsity.patterns import NM, row_pattern
 
@@ -81,6 +82,13 @@ def naive_obs(problem):
     return solution
 
 
+@pytest.fixture(params=[1, 3, 5, 32])
+def late(request, monkeypatch):
+    """Inverses are updated after so many removals, in layers of 8 to 16 columns."""
+    monkeypatch.setattr(surgery, "_LATE", request.param)
+
+
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9])
 def test_obs_is_the_papers_algorithm(keep, make_problem):
     problem = make_problem(5, 12, keep=keep)
@@ -94,6 +102,7 @@ def test_obs_in_small_pieces_is_the_same(make_problem, monkeypatch):
     assert torch.equal(OBS()(problem).weights, whole.weights)
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("n", [1, 2])
 def test_obs_with_n_of_m_never_empties_a_group_too_far(n, make_problem):
     problem = make_problem(4, 8, keep=n / 4, pattern=f"{n}:4")
@@ -140,6 +149,7 @@ def naive_blocks(problem, rows, inputs):
     return keep
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize(("pattern", "rows", "inputs"), [("1x4", 1, 4), ("4x1", 4, 1), ("2x2", 2, 2)])
 def test_obs_removes_blocks_by_what_they_cost_together(pattern, rows, inputs, make_problem):
     problem = make_problem(8, 12, pattern=pattern)

@@ -23,6 +23,12 @@ Allocation = Callable[[Mapping[str, Tensor], int], dict[str, int]]
 allocations: Registry[Allocation] = Registry("allocation")
 
 
+def by_size(allocation: Allocation) -> Allocation:
+    """Say of an allocation that it looks at sizes and at what is dead, not at how high scores are."""
+    vars(allocation)["is_by_size"] = True
+    return allocation
+
+
 def alive(scores: Mapping[str, Tensor]) -> dict[str, int]:
     """Return how many entries of each layer can be kept."""
     return {name: int(torch.count_nonzero(score > -torch.inf)) for name, score in scores.items()}

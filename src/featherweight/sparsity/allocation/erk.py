@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from featherweight.sparsity.allocation._base import alive, allocations, apportion
+from featherweight.sparsity.allocation._base import alive, allocations, apportion, by_size
 
 
 @allocations.register("erk")
+@by_size
 def erk(scores: Mapping[str, Tensor], kept: int) -> dict[str, int]:
     """Keep weights in proportion to the sum of each layer's dimensions."""
     # density * size = sum of dimensions, since the product of the dimensions is the size

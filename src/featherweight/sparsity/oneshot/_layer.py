@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from featherweight.core.mask import Mask
 from featherweight.core.prunable import PrunableWeight
 from featherweight.core.rows import from_rows, to_rows
+from featherweight.core.skip import matches_any
 from featherweight.errors import ModelError
 from featherweight.sparsity.oneshot._moments import Moments
 from featherweight.sparsity.oneshot._problem import LayerProblem, Method, Solution
@@ -95,21 +97,30 @@ class Pruned:
     report: LayerReport
 
 
-def bias_of(model: nn.Module, weight: PrunableWeight) -> nn.Parameter | None:
+def bias_of(model: nn.Module, weight: PrunableWeight, skip: Sequence[str] = ()) -> nn.Parameter | None:
     """Return the bias beside a weight, one number an output.
 
-    None where several modules share the weight or the bias, and where the bias is frozen.
+    None where several modules share the weight or the bias, and where the bias is frozen or skipped.
     """
     names = (weight.name, *weight.aliases)
     owners = {model.get_submodule(name.rpartition(".")[0]) for name in names}
     if len(owners) > 1:
         return None
-    found = getattr(owners.pop(), weight.name.rpartition(".")[2].replace("weight", "bias"), None)
+    biases = tuple(_beside(name) for name in names)
+    if any(matches_any(pattern, [biases]) for pattern in skip):
+        return None
+    found = getattr(owners.pop(), biases[0].rpartition(".")[2], None)
     outputs = weight.tensor.shape[weight.output_dim] * weight.groups
     if not isinstance(found, nn.Parameter) or found.shape != (outputs,) or not found.requires_grad:
         return None
     uses = sum(other is found for _, other in model.named_parameters(remove_duplicate=False))
     return found if uses == 1 else None
+
+
+def _beside(name: str) -> str:
+    """Return what the bias beside the weight of this name is called."""
+    module, dot, last = name.rpartition(".")
+    return f"{module}{dot}{last.replace('weight', 'bias')}"
 
 
 def _fault_of(solution: Solution, problem: LayerProblem) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from featherweight.errors import ModelError
 from featherweight.sparsity.layer_inputs import LayerInput
+from featherweight.sparsity.oneshot._precision import full_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,8 @@ class _Sums:
 
     def add(self, inputs: Tensor) -> None:
         inputs = inputs.float()
-        self.squares.baddbmm_(inputs.mT, inputs)
+        with full_precision(inputs.device):
+            self.squares.baddbmm_(inputs.mT, inputs)
         self.values += inputs.sum(1)
         self.count += inputs.shape[1]
 
@@ -52,22 +54,36 @@ class InputMoments:
         """Add what reached the weight in a call."""
         groups, _, columns = given.inputs.shape
         if given.outputs not in self._sums:
-            zeros = torch.zeros(groups, columns, columns, device=given.inputs.device)
+            zeros = torch.zeros(groups, columns, columns, dtype=torch.float32, device=given.inputs.device)
             self._sums[given.outputs] = _Sums(zeros, zeros.new_zeros(groups, columns))
         self._sums[given.outputs].add(given.inputs)
 
     def result(self) -> Moments:
-        """Return the moments; raises ModelError where an input was not finite, or none reached a weight."""
-        parts = self._parts()
-        squares, values, counts = (list(each) for each in zip(*parts, strict=True))
-        if not min(counts):
-            raise ModelError(f"{self._name}: no input reached some of its outputs in these data.")
-        hessian = torch.stack([s / n for s, n in zip(squares, counts, strict=True)])
-        mean = torch.stack([v / n for v, n in zip(values, counts, strict=True)])
-        if not bool(hessian.isfinite().all()):
+        """Return the moments, in place of the sums, which are gone.
+
+        Raises:
+            ModelError: an input was not finite, or none reached a weight.
+        """
+        moments = self._of_all() if list(self._sums) == [range(self._outputs)] else self._of_parts()
+        self._sums.clear()
+        if not bool(moments.hessian.isfinite().all()):
             raise ModelError(
                 f"{self._name}: what reaches it is not finite. Are the data, and the weights before it?"
             )
+        return moments
+
+    def _of_all(self) -> Moments:
+        """Return moments where every call reached all outputs: nothing is held twice."""
+        sums = self._sums[range(self._outputs)]
+        return Moments(sums.squares.div_(sums.count), sums.values / sums.count, sums.count)
+
+    def _of_parts(self) -> Moments:
+        parts = self._parts() if self._sums else []
+        if not parts or not min(count for *_, count in parts):
+            raise ModelError(f"{self._name}: no input reached some of its outputs in these data.")
+        squares, values, counts = (list(each) for each in zip(*parts, strict=True))
+        hessian = torch.stack([s / n for s, n in zip(squares, counts, strict=True)])
+        mean = torch.stack([v / n for v, n in zip(values, counts, strict=True)])
         return Moments(hessian, mean, min(counts))
 
     def _parts(self) -> list[tuple[Tensor, Tensor, int]]:
@@ -91,6 +107,7 @@ class InputMoments:
         return torch.stack(squares).sum(0), torch.stack(values).sum(0), sum(counts)
 
 
-def bytes_of(columns: int, groups: int) -> int:
-    """Return how much memory the sums over a layer's inputs take, in bytes."""
+def bytes_of(given: LayerInput) -> int:
+    """Return how much memory the Hessians take that such inputs are added to, in bytes."""
+    groups, _, columns = given.inputs.shape
     return 4 * groups * columns * columns

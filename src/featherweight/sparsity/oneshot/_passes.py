@@ -18,7 +18,7 @@ from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration, device_of
 from featherweight.sparsity.layer_inputs import EnoughError, InputWatch, valid_positions, watched_inputs
-from featherweight.sparsity.oneshot._moments import InputMoments, Moments
+from featherweight.sparsity.oneshot._moments import InputMoments, Moments, bytes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,19 @@ class Passes:
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
         return {name: most.get(name, 0) for name in watch.uses}
+
+    def bytes_held(self, weights: Sequence[PrunableWeight]) -> dict[str, int]:
+        """Return how much memory the Hessians of each weight take while inputs are added to them, in bytes.
+
+        It depends on the calls: a grouped convolution has one a group, and attention one for each of query,
+        key and value where these differ.
+        """
+        held: dict[str, dict[range, int]] = {w.name: {} for w in weights}
+        with watched_inputs(
+            weights, lambda given: held[given.name].update({given.outputs: bytes_of(given)})
+        ) as watch:
+            self._run(watch, self.batches)
+        return {name: sum(of_outputs.values()) for name, of_outputs in held.items()}
 
     def moments(self, weights: Sequence[PrunableWeight], uses: Mapping[str, int]) -> dict[str, Moments]:
         """Return the moments of what reaches ``weights``; a pass ends after the last of their uses."""

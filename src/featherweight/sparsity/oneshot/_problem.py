@@ -88,8 +88,7 @@ class LayerProblem:
         """The Hessians with their damping: positive definite.
 
         Where rounding leaves one that is not, its damping is raised tenfold until it is. An input that is
-        always
-        zero gets a millionth only: its weights do nothing, and are to go first.
+        always zero gets a millionth only: its weights do nothing, and are to go first.
         """
         diagonal = self.hessian.diagonal(dim1=-2, dim2=-1)
         mean = diagonal.mean(-1, keepdim=True)
@@ -139,6 +138,12 @@ class Solution:
 Method = Callable[[LayerProblem], Solution]
 
 methods: Registry[Method] = Registry("method")
+
+
+def undamped(method: Method) -> Method:
+    """Say of a method that it solves nothing by the Hessian, so that ``damping=`` would do nothing to it."""
+    vars(method)["takes_damping"] = False
+    return method
 
 
 def _energy(weights: Tensor, hessian: Tensor) -> float:

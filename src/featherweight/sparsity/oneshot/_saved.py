@@ -2,8 +2,7 @@
 
 ``settings.json`` says what the run is of: what differs there is another run. ``NNNN.safetensors`` is a layer:
 "weights", "keep", "shift", and in its metadata the report. Every file is written whole or not at all. The
-data
-are not part of what a run is of: another run may go on with others.
+data are not part of what a run is of: another run may go on with others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_COMPACT = 0.8  # removed cells are let go of when so many are left
+_COMPACT = 0.6  # removed cells are let go of when so many are left: what is left is copied
+_LATE = 32  # cells that inverses are updated for together: for one at a time, all of them would be rewritten
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,13 @@ def trace(weights: Tensor, inverses: Tensor, stay: Tensor, caps: tuple[Tensor, T
 
 
 class _Surgery:
+    """The rows and what is left of their inverses, which are updated for many removals together.
+
+    Cells that were removed since then had rows ``across`` A of the inverse, (rows, removed, columns), divided
+    by their corners ``solved`` S: the inverse now is ``inverse - A^T S``. Rows of it, and the ``corners`` of
+    its diagonal, (rows, cells, inputs, inputs), are kept up to date.
+    """
+
     def __init__(
         self, weights: Tensor, inverses: Tensor, stay: Tensor, caps: tuple[Tensor, Tensor] | None
     ) -> None:
@@ -63,9 +71,21 @@ class _Surgery:
         self.weights, self.inverses = weights.flatten(2).flatten(0, 1), inverses.flatten(0, 1)
         self.cells = torch.arange(cells, device=stay.device).repeat(units, 1)  # what is still here
         self.stay, self.removed = stay, torch.zeros_like(stay)
+        self.none = torch.eye(self.inputs, dtype=weights.dtype, device=weights.device)  # a removed corner
         self.group, self.left = None, None
         if caps is not None:
             self.group, self.left = caps[0].repeat(units, 1), caps[1].repeat(units, 1)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin to note removals, of inverses that are up to date."""
+        rows, columns = self.weights.shape
+        self.noted = 0
+        self.across = self.inverses.new_empty(rows, min(_LATE * self.inputs, columns), columns)
+        self.solved = torch.empty_like(self.across)
+        blocks = self.inverses.unflatten(2, (-1, self.inputs)).unflatten(1, (-1, self.inputs))
+        corners, gone = blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1), self._gone()[..., None, None]
+        self.corners = torch.where(gone, self.none, corners)
 
     def step(self) -> tuple[Tensor, Tensor, Tensor]:
         """Remove a cell of every unit; return which ones, at what cost, and whether the pattern forced it."""
@@ -81,46 +101,68 @@ class _Surgery:
         if self.group is not None and self.left is not None:
             self.left.scatter_add_(1, self.group.gather(1, pick[:, None]), -torch.ones_like(pick)[:, None])
         found = self.cells.gather(1, pick[:, None]).squeeze(1)
-        self.removed = self.removed.scatter(1, pick[:, None], value=True)
-        self._compact()
+        if self.noted == self.across.shape[1]:
+            self._catch_up()
         return found, least, forced
 
     def _costs(self) -> Tensor:
         """Return (units, cells), summed over outputs."""
         if self.inputs == 1:
-            costs = self.weights.square() / self.inverses.diagonal(dim1=1, dim2=2)
+            costs = self.weights.square() / self.corners[..., 0, 0]
         else:
             cells = self.weights.unflatten(1, (-1, self.inputs))
-            corners = self.inverses.unflatten(2, (-1, self.inputs)).unflatten(1, (-1, self.inputs))
-            corners = corners.diagonal(dim1=1, dim2=3).movedim(-1, 1)
-            costs = (cells * torch.linalg.solve(corners, cells)).sum(-1)
+            costs = (cells * torch.linalg.solve(self.corners, cells)).sum(-1)
         return costs.unflatten(0, (-1, self.outputs)).sum(1)
 
     def _remove(self, pick: Tensor, active: Tensor) -> None:
         """Compensate for the cells that were picked, in the units that are active."""
-        rows = torch.arange(len(self.weights), device=pick.device)[:, None]
         first = pick.repeat_interleave(self.outputs) * self.inputs
         columns = first[:, None] + torch.arange(self.inputs, device=pick.device)
-        across = self.inverses[rows, columns]  # rows of the inverse: (rows, inputs, columns)
+        across = self._inverses_at(columns)
         corner = across.gather(2, columns[:, None].expand(-1, self.inputs, -1))
         solved = torch.linalg.solve(corner, across) if self.inputs > 1 else across / corner
-        active = active.repeat_interleave(self.outputs)
-        solved = solved * active[:, None, None]
+        active = active.repeat_interleave(self.outputs)[:, None]
+        solved *= active[..., None]
         self.weights -= (self.weights.gather(1, columns)[:, None] @ solved)[:, 0]
-        self.inverses.baddbmm_(across.mT, solved, alpha=-1)
-        which = active.nonzero()
-        self.weights[which, columns[active]] = 0
-        self.inverses[which, columns[active]] = 0
-        self.inverses[which, :, columns[active]] = 0
-        self.inverses[which, columns[active], columns[active]] = 1
+        self.weights.scatter_(1, columns, self.weights.gather(1, columns).masked_fill(active, 0))
+        self._note(across, solved)
+        self.removed.scatter_(1, pick[:, None], value=True)
+        self.corners[torch.arange(len(first), device=pick.device), first // self.inputs] = self.none
 
-    def _compact(self) -> None:
-        """Let go of removed cells now and then: what is left of the work falls with their square."""
-        gone = self.removed.sum(1)
-        count, here = int(gone[0]), self.removed.shape[1]
-        if here - count > _COMPACT * here or count == here or bool((gone != count).any()):
-            return
-        left = (~self.removed).nonzero()[:, 1].view(len(gone), -1)
+    def _inverses_at(self, columns: Tensor) -> Tensor:
+        """Return these rows of the inverses as they are now, (rows, inputs, columns)."""
+        rows = torch.arange(len(columns), device=columns.device)[:, None]
+        found = self.inverses[rows, columns]
+        if self.noted:
+            before = self.across[:, : self.noted].gather(2, columns[:, None].expand(-1, self.noted, -1))
+            found.baddbmm_(before.mT, self.solved[:, : self.noted], alpha=-1)
+        return found.masked_fill_(self._gone().repeat_interleave(self.inputs, 1)[:, None], 0)
+
+    def _gone(self) -> Tensor:
+        """Return which cells of each row are removed, (rows, cells)."""
+        return self.removed.repeat_interleave(self.outputs, 0)
+
+    def _note(self, across: Tensor, solved: Tensor) -> None:
+        """Keep what the inverses are to be updated with, and update their corners."""
+        after = self.noted + self.inputs
+        self.across[:, self.noted : after], self.solved[:, self.noted : after] = across, solved
+        self.noted = after
+        cells = (part.unflatten(2, (-1, self.inputs)).unbind(1) for part in (across, solved))
+        for left, right in zip(*cells, strict=True):
+            self.corners.addcmul_(left[..., None], right[..., None, :], value=-1)
+
+    def _catch_up(self) -> None:
+        """Update the inverses."""
+        here = self.removed.shape[1]
+        left = here - int(torch.count_nonzero(self.removed[0]))  # as many of every unit
+        if 0 < left <= _COMPACT * here:
+            self._let_go()
+        self.inverses.baddbmm_(self.across.mT, self.solved, alpha=-1)
+        self._begin()
+
+    def _let_go(self) -> None:
+        """Leave out what was removed: the rest of the work falls with its square."""
+        left = (~self.removed).nonzero()[:, 1].view(len(self.removed), -1)
         self.cells, self.stay = self.cells.gather(1, left), self.stay.gather(1, left)
         self.group = None if self.group is None else self.group.gather(1, left)
         self.removed = torch.zeros_like(self.stay)
@@ -129,3 +171,5 @@ class _Surgery:
         self.weights = self.weights.gather(1, columns)
         rows = torch.arange(len(columns), device=left.device)[:, None, None]
         self.inverses = self.inverses[rows, columns[:, :, None], columns[:, None]]
+        every = columns[:, None].expand(-1, self.noted, -1)
+        self.across, self.solved = self.across.gather(2, every), self.solved.gather(2, every)

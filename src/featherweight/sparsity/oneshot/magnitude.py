@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from featherweight.sparsity.oneshot._problem import LayerProblem, Solution, methods
+from featherweight.sparsity.oneshot._problem import LayerProblem, Solution, methods, undamped
 
 
 @methods.register("magnitude")
+@undamped
 def magnitude(problem: LayerProblem) -> Solution:
     """Keep the largest weights, unchanged."""
     weights = problem.grouped

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -15,20 +14,21 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from featherweight.core.batches import moved
 from featherweight.core.masks import Masks
-from featherweight.core.prunable import Prunable, PrunableWeight, find_prunable, unwrap
-from featherweight.core.rows import rows_shape
+from featherweight.core.prunable import Prunable, find_prunable, unwrap
 from featherweight.errors import SettingError
-from featherweight.sparsity.allocation import Allocation
+from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.calibration import Calibration, device_of
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.oneshot._layer import Layer, Pruned, bias_of
-from featherweight.sparsity.oneshot._moments import Moments, bytes_of
+from featherweight.sparsity.oneshot._moments import Moments
 from featherweight.sparsity.oneshot._passes import Passes
-from featherweight.sparsity.oneshot._problem import Method, methods
+from featherweight.sparsity.oneshot._precision import full_precision
+from featherweight.sparsity.oneshot._problem import Method
 from featherweight.sparsity.oneshot._saved import SavedLayers
 from featherweight.sparsity.oneshot._view import View, view
 from featherweight.sparsity.oneshot.report import OneShotMasks
-from featherweight.sparsity.patterns import Pattern, RowPattern, row_pattern
+from featherweight.sparsity.oneshot.settings import Settings, check_criterion
+from featherweight.sparsity.patterns import Pattern, row_pattern
 from featherweight.sparsity.recipe import Recipe
 
 
@@ -38,11 +38,11 @@ def prune_oneshot(
     data: Any,
     *,
     method: str | Method = "sparsegpt",
-    allocation: str | Allocation = "uniform",
-    criterion: str | Criterion = "magnitude",
+    allocation: AllocationLike = "uniform",
+    criterion: str | Criterion | None = None,
     pattern: str | Pattern = "unstructured",
     batches: int | None = 16,
-    damping: float = 0.01,
+    damping: float | None = None,
     skip: Sequence[str] = (),
     correct_bias: bool = True,
     reestimate_batch_norm: bool = True,
@@ -64,15 +64,18 @@ def prune_oneshot(
             of losses``. Positions that an "attention_mask" in them excludes do not count.
         method: how a layer is pruned: "sparsegpt", "obs", "alps", "wanda", "magnitude" or a callable.
         allocation: how many weights each layer keeps.
-        criterion: the scores that allocations look at; which weights go is the method's choice.
+        criterion: the scores that allocations look at, such as "global"; None: magnitude. Which weights go is
+            the method's choice.
         pattern: the shapes that zeros may have.
         batches: how many batches of data to take at most; None: all. They stay in memory.
-        damping: added to each Hessian's diagonal, as a fraction of its mean, at least 0.
-        skip: names or patterns of parameters and modules to leave alone.
+        damping: added to each Hessian's diagonal, as a fraction of its mean, at least 0; None: 0.01, for
+            methods that solve by it.
+        skip: names or patterns of parameters and modules to leave alone, biases too.
         correct_bias: add to a layer's bias what its outputs lost on average.
         reestimate_batch_norm: estimate the statistics of batch norm anew at the end, on the same batches.
-        memory_limit: bytes of Hessians to be held at once; as many layers as fit share a pass over the data
-            and see each other unpruned. None: one layer a pass, each sees all before it pruned.
+        memory_limit: bytes of Hessians to be held at once, though always those of one layer; as many layers
+            as fit share a pass over the data and see each other unpruned. One pass more counts the bytes.
+            None: one layer a pass, each sees all before it pruned.
         run_dir: a folder for finished layers; a second call with it, on the network as it was, goes on.
         progress: show the layers as they are done.
         seed: seed of everything random.
@@ -81,14 +84,18 @@ def prune_oneshot(
         The masks; ``masks.layers`` reports each layer.
 
     Raises:
-        SettingError: a setting is wrong, there are no data, or the model is sparser already.
+        SettingError: a setting is wrong or would do nothing, there are no data, or the model is sparser
+            already.
         ModelError: there is nothing to prune, it cannot be seen what reaches a weight, or values are not
             finite.
         ResumeError: ``run_dir`` holds another run.
         Whatever is raised, the network is as it was.
     """
-    recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
-    settings = _Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit)
+    recipe = Recipe(
+        sparsity, "magnitude" if criterion is None else criterion, allocation, pattern, skip, seed
+    )
+    check_criterion(criterion, allocation)
+    settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit)
     _check_batches(batches)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
@@ -107,9 +114,12 @@ def prune_oneshot(
     saved = SavedLayers(
         run_dir, {**settings.identity(), "kept": kept, "network": _fingerprint(inner, run_dir)}
     )
-    run = _Run(passes, settings, saved, uses, kept)
+    held = None if memory_limit is None else passes.bytes_held(prunable.weights)
+    run = _Run(passes, settings, saved, uses, kept, held)
     with _unchanged_on_failure(inner), view(progress, len(uses)) as shown:
-        layers = run.prune(_layers(inner, prunable, zeros, uses, correct_bias), shown)
+        layers = run.prune(
+            _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None), shown
+        )
         if norms:
             _reestimate(passes)
     by_name = {layer.report.name: layer for layer in layers}
@@ -117,56 +127,20 @@ def prune_oneshot(
     return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in layers])
 
 
-@dataclass(frozen=True)
-class _Settings:
-    method: str | Method
-    pattern: RowPattern
-    damping: float
-    correct_bias: bool
-    memory_limit: int | None
-
-    def __post_init__(self) -> None:
-        check: Callable[[RowPattern], None] | None = getattr(self.chosen, "check", None)
-        if check is not None:
-            check(self.pattern)
-        if not _is_number(self.damping) or not 0 <= self.damping < float("inf"):
-            raise SettingError(
-                f"damping is a fraction of the mean diagonal, at least 0; got {self.damping!r}."
-            )
-        limit: Any = self.memory_limit
-        if limit is not None and (not _is_number(limit) or not limit > 0):
-            raise SettingError(f"memory_limit is a number of bytes above 0, or None; got {limit!r}.")
-
-    @property
-    def chosen(self) -> Method:
-        """The method itself."""
-        return self.method if callable(self.method) else methods[self.method]
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells a run with these settings from others."""
-        method = getattr(self.chosen, "__qualname__", None) or repr(self.chosen)
-        return {
-            "method": method,
-            "pattern": repr(self.pattern) if "0x" not in repr(self.pattern) else "a function",
-            "damping": self.damping,
-            "correct_bias": self.correct_bias,
-            "memory_limit": self.memory_limit,
-        }
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     passes: Passes
-    settings: _Settings
+    settings: Settings
     saved: SavedLayers
     uses: Mapping[str, int]
     kept: Mapping[str, int]
+    held: Mapping[str, int] | None
 
     def prune(self, layers: Sequence[Layer], shown: View) -> list[Pruned]:
         """Prune ``layers`` in order; what a pattern keeps less of one goes to the next."""
         done: list[Pruned] = []
         carried = 0
-        for part in _parts(layers, self.settings.memory_limit):
+        for part in _parts(layers, self.settings.memory_limit, self.held):
             finished = {
                 layer.weight.name: self.saved.load(len(done) + i, layer.weight.name)
                 for i, layer in enumerate(part)
@@ -189,35 +163,45 @@ class _Run:
         return done
 
     def _pruned(self, layer: Layer, moments: Moments, kept: int) -> Pruned:
-        problem = layer.problem(moments, kept, self.settings.pattern, self.settings.damping)
-        return layer.prune(problem, self.settings.chosen, moments)
+        with full_precision(moments.hessian.device):
+            problem = layer.problem(moments, kept, self.settings.pattern, self.settings.fraction)
+            return layer.prune(problem, self.settings.chosen, moments)
 
 
 def _layers(
-    model: nn.Module, prunable: Prunable, zeros: Masks, order: Iterable[str], correct_bias: bool
+    model: nn.Module, prunable: Prunable, zeros: Masks, order: Iterable[str], fixed: Sequence[str] | None
 ) -> list[Layer]:
+    """Return the layers in order; biases that ``fixed`` matches stay as they are, and for None all."""
     by_name = {weight.name: weight for weight in prunable.weights}
     weights = [by_name[name] for name in order]
-    return [Layer(w, zeros[w.name].keep, bias_of(model, w) if correct_bias else None) for w in weights]
+    return [
+        Layer(w, zeros[w.name].keep, None if fixed is None else bias_of(model, w, fixed)) for w in weights
+    ]
 
 
-def _parts(layers: Sequence[Layer], limit: int | None) -> Iterator[list[Layer]]:
-    """Yield layers that share a pass over the data: as many as fit into the limit, at least one."""
+def _parts(
+    layers: Sequence[Layer], limit: int | None, held: Mapping[str, int] | None
+) -> Iterator[list[Layer]]:
+    """Yield layers that share a pass over the data: as many as fit into the limit, at least one.
+
+    Args:
+        layers: in order.
+        limit: bytes; None: one layer at a time.
+        held: bytes of the Hessians of each; looked at where there is a limit.
+    """
+    if limit is None or held is None:
+        yield from ([layer] for layer in layers)
+        return
     part: list[Layer] = []
     size = 0
     for layer in layers:
-        needed = _bytes_of(layer.weight)
-        if part and (limit is None or size + needed > limit):
+        needed = held[layer.weight.name]
+        if part and size + needed > limit:
             yield part
             part, size = [], 0
         part.append(layer)
         size += needed
     yield part
-
-
-def _bytes_of(weight: PrunableWeight) -> int:
-    outputs, positions, inputs = rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)
-    return bytes_of(positions * inputs, 1 if inputs > 1 else outputs)
 
 
 @contextmanager
@@ -254,7 +238,3 @@ def _fingerprint(model: nn.Module, run_dir: str | os.PathLike[str] | None) -> st
 def _check_batches(batches: Any) -> None:
     if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 1):
         raise SettingError(f"batches is a whole number of at least 1, or None for all; got {batches!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from featherweight.sparsity.oneshot._problem import LayerProblem, Solution, methods
+from featherweight.sparsity.oneshot._problem import LayerProblem, Solution, methods, undamped
 from featherweight.sparsity.patterns import PerOutput, row_pattern
 
 
 @methods.register("wanda")
+@undamped
 def wanda(problem: LayerProblem) -> Solution:
     """Keep the weights whose product with the norm of their input is largest, unchanged."""
     if problem.pattern == row_pattern("unstructured"):

@@ -1,0 +1,96 @@
+"""A run that fails gives everything back; one that was interrupted goes on."""
+
+import json
+
+import pytest
+import torch
+from oneshot_toy import quietly, same, state, trained
+
+from featherweight.errors import ResumeError
+from featherweight.sparsity.oneshot import methods
+
+
+class Fails(Exception):  # noqa: N818
+    pass
+
+
+def failing(after):
+    calls = []
+
+    def method(problem):
+        calls.append(problem)
+        if len(calls) > after:
+            raise Fails
+        return methods["sparsegpt"](problem)
+
+    method.__qualname__ = "method"
+    return method
+
+
+@pytest.mark.parametrize("error", [Fails, KeyboardInterrupt])
+def test_a_failure_gives_everything_back(error, monkeypatch):
+    model, data = trained("convolutional")
+    before = state(model)
+
+    def fail(problem, count=[0]):  # noqa: B006
+        count[0] += 1
+        if count[0] == 3:
+            raise error
+        return methods["sparsegpt"](problem)
+
+    with pytest.raises(error):
+        quietly(model, 0.5, data, method=fail)
+    assert same(state(model), before)
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    model, data = trained("convolutional")
+    before = state(model)
+    with pytest.raises(Fails):
+        quietly(model, 0.5, data, method=failing(3), run_dir=tmp_path / "run")
+    assert same(state(model), before)
+    assert len(list((tmp_path / "run").glob("*.safetensors"))) == 3
+    masks = quietly(model, 0.5, data, method=failing(2), run_dir=tmp_path / "run")  # two are left
+    other, _ = trained("convolutional")
+    expected = quietly(other, 0.5, data, method=failing(9))
+    assert same(state(model), state(other))
+    assert [layer.name for layer in masks.layers] == [layer.name for layer in expected.layers]
+
+
+def test_a_run_of_other_settings_or_another_network_is_refused(tmp_path):
+    model, data = trained("linear")
+    quietly(model, 0.5, data, run_dir=tmp_path)
+    model, _ = trained("linear")
+    with pytest.raises(ResumeError, match="another kept"):
+        quietly(model, 0.6, data, run_dir=tmp_path)
+    with pytest.raises(ResumeError, match="another damping"):
+        quietly(model, 0.5, data, damping=0.1, run_dir=tmp_path)
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1
+    before = state(model)
+    with pytest.raises(ResumeError, match="another network"):
+        quietly(model, 0.5, data, run_dir=tmp_path)
+    assert same(state(model), before)
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    model, data = trained("linear")
+    quietly(model, 0.5, data, run_dir=tmp_path)
+    model, _ = trained("linear")
+    before = state(model)
+    (tmp_path / "0001.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ResumeError, match=r"0001\.safetensors is not a finished layer"):
+        quietly(model, 0.5, data, run_dir=tmp_path)
+    assert same(state(model), before)
+    (tmp_path / "0000.safetensors").replace(tmp_path / "0001.safetensors")
+    with pytest.raises(ResumeError, match="expected"):
+        quietly(model, 0.5, data, run_dir=tmp_path)
+    (tmp_path / "settings.json").write_text("[")
+    with pytest.raises(ResumeError, match="cannot be read"):
+        quietly(model, 0.5, data, run_dir=tmp_path)
+    (tmp_path / "settings.json").write_text(json.dumps([1]))
+    with pytest.raises(ResumeError, match="no settings"):
+        quietly(model, 0.5, data, run_dir=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ResumeError, match="is a file"):
+        quietly(model, 0.5, data, run_dir=tmp_path / "file")
