@@ -10,6 +10,7 @@ from typing import Any
 from featherweight.cli.example import example_of
 from featherweight.cli.output import show
 from featherweight.cli.scanning import Scanning, curve_of, fractions, say_worst
+from featherweight.errors import SettingError
 from featherweight.report import SensitivityRecord, sensitivity_page
 from featherweight.structured.choose import Selecting
 from featherweight.structured.selection import Floors
@@ -42,7 +43,10 @@ def _keeps(text: str | None) -> tuple[float, ...]:
     if text is None:
         return KEEPS
     form = "--keeps is fractions of a group's units with commas, such as 0.5,0.25"
-    return falling([*fractions(text, form)])
+    try:
+        return falling([*fractions(text, form)])
+    except SettingError:
+        raise SettingError(f"{form}; got {text!r}.") from None
 
 
 def show_sensitivity(asked: Scan) -> None:
