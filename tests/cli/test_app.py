@@ -15,6 +15,7 @@ from featherweight.distillation.losses import losses
 from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import criteria
+from featherweight.sparsity.oneshot import methods
 from featherweight.sparsity.patterns import patterns
 from featherweight.sparsity.schedules import schedules
 from featherweight.structured.depth.importance import block_importances
@@ -86,6 +87,7 @@ def test_debug_is_an_option_too(invoke, monkeypatch):
         ("sparsity/allocation", allocations),
         ("sparsity/patterns", patterns),
         ("sparsity/schedules", schedules),
+        ("sparsity/oneshot", methods),
         ("structured/importance", importances),
         ("structured/depth/importance", block_importances),
         ("distillation/losses", losses),
@@ -98,7 +100,13 @@ def test_help_names_every_method_that_there_is(axis, registry):
 def test_help_shows_the_choices(invoke):
     said = " ".join(invoke("prune", "--help").stdout.replace("│", " ").split())
     axes = ("sparsity/criteria", "sparsity/allocation", "sparsity/patterns", "sparsity/schedules")
-    for axis in (*axes, "structured/importance", "structured/depth/importance", "distillation/losses"):
+    for axis in (
+        *axes,
+        "sparsity/oneshot",
+        "structured/importance",
+        "structured/depth/importance",
+        "distillation/losses",
+    ):
         assert f": {choices(axis)}" in said
     said = " ".join(invoke("distill", "--help").stdout.replace("│", " ").split())
     assert f": {choices('distillation/losses')}" in said

@@ -15,15 +15,23 @@ def prune(
     weights: options.Weights = None,
     data: options.Data = None,
     structured: options.Structured = False,
+    one_shot: options.OneShot = None,
     sparsity: options.Sparsity = None,
     criterion: options.Criterion = None,
     allocation: options.Allocation = None,
+    layer_sparsity: options.LayerSparsity = None,
     pattern: options.Pattern = None,
     schedule: options.Schedule = None,
+    begin: options.Begin = None,
     epochs: options.Epochs = None,
     learning_rate: options.LearningRate = None,
     seed: options.Seed = 0,
     skip: options.Skip = None,
+    examples: options.Examples = None,
+    damping: options.Damping = None,
+    correct_bias: options.CorrectBias = None,
+    batch_norm: options.BatchNorm = None,
+    run_dir: options.RunDir = None,
     keep: options.Keep = None,
     params: options.Params = None,
     macs: options.Macs = None,
@@ -48,14 +56,15 @@ def prune(
 ) -> None:
     """Prune a network and write it to a compact file; with data, fine-tune it while it is pruned.
 
-    Weights become zero; with --structured, channels are removed, and the network is faster everywhere.
-    Stopped with Ctrl-C while it trains, the same command goes on where it was.
+    Weights become zero; with --structured, channels are removed, and the network is faster everywhere. With
+    --one-shot, nothing is trained: the weights that are left make up for the others, layer by layer.
+    Stopped with Ctrl-C while it works, the same command goes on where it was.
     """
     asked = dict(locals())
     for path, option in ((json, "--json"), (out, "--out"), (report, "--report")):
         output.check_target(path, option)
     options.refuse_idle(asked)
-    with resumable("The same command goes on from what was saved while training."):
+    with resumable("The same command goes on from what was saved."):
         if structured:
             from featherweight.cli.pruning.channels import run_channels
             from featherweight.cli.pruning.request import ChannelsRequest

@@ -33,21 +33,31 @@ Data = Annotated[
 Sparsity = Annotated[
     float | None,
     typer.Option(
-        help="Fraction of the prunable weights to be zero, 0.9 unless given. With --structured: of what is "
-        "left of the network, and only if given."
+        help="Fraction of the prunable weights to be zero, 0.9 unless given (with --one-shot, 0.5). With "
+        "--structured: of what is left of the network, and only if given."
     ),
 ]
 Criterion = Annotated[
     str | None,
     typer.Option(
         help=f"How much a weight matters: {choices('sparsity/criteria')} (magnitude unless given). With "
-        f"--structured, a channel: {choices('structured/importance')} (l2 unless given)."
+        f"--structured, a channel: {choices('structured/importance')} (l2 unless given). With --one-shot, "
+        f"the allocation looks at it."
     ),
 ]
 Allocation = Annotated[
     str | None,
     typer.Option(
-        help=f"How many weights each layer keeps: {choices('sparsity/allocation')} (global unless given)."
+        help=f"How many weights each layer keeps: {choices('sparsity/allocation')} (global unless given; "
+        f"with --one-shot, uniform)."
+    ),
+]
+LayerSparsity = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN=FRACTION",
+        help="Sparsity of the layers of this name or pattern, such as 'fc*=0.95'; may be given several "
+        "times. The others share what is left of the total, by --allocation.",
     ),
 ]
 Pattern = Annotated[
@@ -61,6 +71,14 @@ Schedule = Annotated[
     str | None,
     typer.Option(
         help=f"When to prune weights: {choices('sparsity/schedules')} (cubic unless given); {_WITH_DATA}"
+    ),
+]
+Begin = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FRACTION",
+        help=f"When the schedule begins, as a fraction of the training; movement has to see some before; "
+        f"{_WITH_DATA}",
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help=f"Of fine-tuning, 5 unless given; {_WITH_DATA}")]
@@ -143,6 +161,59 @@ Report = Annotated[
     Path | None, _structured("Write one page with tables and pictures to this file.", "FILE.html")
 ]
 
+_AT_ONCE = "With --one-shot"
+
+
+def _at_once(help: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel=_AT_ONCE)
+
+
+OneShot = Annotated[
+    str | None,
+    typer.Option(
+        "--one-shot",
+        metavar="METHOD",
+        help=f"Prune layer by layer without training; what is left makes up for what went, as far as --data "
+        f"show: {choices('sparsity/oneshot')}.",
+    ),
+]
+Examples = Annotated[
+    str | None,
+    _at_once(
+        "Examples of the training split to calibrate with, at least, 128 unless given; or all.", "N|all"
+    ),
+]
+Damping = Annotated[
+    float | None,
+    _at_once(
+        "Added to the diagonal of each Hessian, as a fraction of its mean, 0.01 unless given.", "FRACTION"
+    ),
+]
+CorrectBias = Annotated[
+    bool | None,
+    typer.Option(
+        "--correct-bias/--keep-bias",
+        help="Add to biases what outputs lost on average (done unless given).",
+        rich_help_panel=_AT_ONCE,
+    ),
+]
+BatchNorm = Annotated[
+    bool | None,
+    typer.Option(
+        "--batch-norm/--keep-batch-norm",
+        help="Estimate the statistics of batch norm anew at the end (done unless given).",
+        rich_help_panel=_AT_ONCE,
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    _at_once(
+        "Keep finished layers in this folder, and go on from it; unless given, they are beside --out until "
+        "it is written.",
+        "FOLDER",
+    ),
+]
+
 _TAUGHT = "With --teacher"
 Teacher = Annotated[
     str | None,
@@ -179,8 +250,9 @@ _STRUCTURED = (
 )  # fmt: skip
 _OF_BLOCKS = ("block_criterion", "block_unit")
 _AIMED = ("steps", "penalty", "scope", "min_keep", "round_to", "criterion")
-_WEIGHTS = ("allocation", "pattern", "schedule")
-_TRAINED = ("schedule", "epochs", "learning_rate", "steps", "penalty", "teacher")
+_WEIGHTS = ("allocation", "layer_sparsity", "pattern", "schedule", "begin")
+_TRAINED = ("schedule", "begin", "epochs", "learning_rate", "steps", "penalty", "teacher")
+_ONE_SHOT = ("examples", "damping", "correct_bias", "batch_norm", "run_dir")
 _OF_TEACHER = ("teacher_loss", "alpha", "temperature")
 
 
@@ -193,6 +265,10 @@ def refuse_idle(asked: Mapping[str, Any]) -> None:
     Raises:
         SettingError: one would do nothing; says without what.
     """
+    if asked["one_shot"] is None:
+        _refuse(asked, _ONE_SHOT, "without --one-shot METHOD.")
+    else:
+        _check_one_shot(asked)
     if not asked["structured"]:
         _refuse(asked, _STRUCTURED, "without --structured: only zeros are made, and shapes stay.")
     elif asked["sparsity"] is None:
@@ -206,6 +282,19 @@ def refuse_idle(asked: Mapping[str, Any]) -> None:
         _refuse(asked, _OF_TEACHER, "without --teacher: the network learns from the labels alone.")
     if asked["data"] is None:
         _refuse(asked, _TRAINED, "without --data: there is nothing to fine-tune on.")
+
+
+def _check_one_shot(asked: Mapping[str, Any]) -> None:
+    if asked["structured"]:
+        raise SettingError(
+            "--one-shot prunes single weights, --structured channels: first --structured alone, then "
+            "--one-shot on its result, with --weights FILE."
+        )
+    _refuse(asked, (*_TRAINED, *_OF_TEACHER), "with --one-shot: nothing is trained.")
+    if asked["data"] is None:
+        raise SettingError(
+            "--one-shot looks at data: give --data. To prune by magnitude without any, leave --one-shot out."
+        )
 
 
 def _refuse(asked: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +16,19 @@ from featherweight.cli.anatomy import left_alone_lines
 from featherweight.cli.batches import Batches
 from featherweight.cli.failures import CheckFailed
 from featherweight.cli.output import say, show, write_json
+from featherweight.cli.pruning.one_shot import ALLOCATION, SPARSITY, OneShot, layers_table
 from featherweight.cli.pruning.outcome import Measured, Subject, drafted, explained, run_dir_of
 from featherweight.cli.pruning.teaching import Teaching
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
+from featherweight.errors import SettingError
 from featherweight.profile import count_params
 from featherweight.report import PruneRecord, prune_table
 from featherweight.sparsity import Recipe, prune
+from featherweight.sparsity.allocation import AllocationLike, PerLayer
+from featherweight.sparsity.oneshot import LayerReport
 from featherweight.sparsity.progressive import FINE_TUNING, progressive_prune
-from featherweight.sparsity.schedules import schedules
+from featherweight.sparsity.schedules import Schedule, schedules
 from featherweight.structured.checkpoint import load
 from featherweight.training import TrainingSettings
 
@@ -36,6 +40,8 @@ class Request:
     Attributes:
         tuning: epochs and learning_rate, where they were given.
         teaching: what the network learns from beside the labels; None: nothing.
+        one_shot: how it is pruned without training; None: otherwise.
+        begin: of the schedule, a fraction of the training; None: that of the schedule.
 
     Raises:
         SettingError: a setting is wrong.
@@ -46,7 +52,7 @@ class Request:
     data: str | None
     sparsity: float
     criterion: str
-    allocation: str
+    allocation: AllocationLike
     schedule: str
     tuning: dict[str, Any]
     seed: int
@@ -55,28 +61,45 @@ class Request:
     values: str
     teaching: Teaching | None = None
     pattern: str = "unstructured"
+    one_shot: OneShot | None = None
+    begin: float | None = None
 
     def __post_init__(self) -> None:
         Recipe(self.sparsity, self.criterion, self.allocation, self.pattern, self.skip, self.seed)
         check_values(self.values)
-        _ = schedules[self.schedule], self.settings
+        _ = self.when, self.settings
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Request:
         """Return the request of a command, by the names of its options; None: not given."""
         names = ("model", "weights", "data", "seed", "out", "values")
         tuning = {name: asked[name] for name in ("epochs", "learning_rate") if asked[name] is not None}
+        without = asked["one_shot"] is None
+        allocation = _allocation(asked, "global" if without else ALLOCATION)
+        usual = 0.9 if without else SPARSITY
         return cls(
             **{name: asked[name] for name in names},
-            sparsity=0.9 if asked["sparsity"] is None else asked["sparsity"],
+            sparsity=usual if asked["sparsity"] is None else asked["sparsity"],
             criterion=asked["criterion"] or "magnitude",
-            allocation=asked["allocation"] or "global",
+            allocation=allocation,
             pattern=asked["pattern"] or "unstructured",
             schedule=asked["schedule"] or "cubic",
             tuning=tuning,
             skip=tuple(asked["skip"] or ()),
             teaching=Teaching.of(asked),
+            one_shot=OneShot.of(asked, allocation),
+            begin=asked["begin"],
         )
+
+    @property
+    def when(self) -> Schedule:
+        """The schedule."""
+        made = schedules[self.schedule]
+        if self.begin is None:
+            return made()
+        if "begin" not in {field.name for field in fields(made)}:
+            raise SettingError(f"--begin would do nothing with --schedule {self.schedule}.")
+        return made(begin=self.begin)  # pyright: ignore[reportCallIssue]
 
     @property
     def settings(self) -> TrainingSettings:
@@ -97,7 +120,7 @@ def run_prune(request: Request, json_file: Path | None) -> None:
     before = Measured.of(model, batches)
     params = count_params(model, nonzero=False)
     run_dir = run_dir_of(request.out, model, request.data)
-    pruned = with_zeros(model, request, batches, run_dir)
+    pruned, layers = _with_zeros(model, request, batches, run_dir, model)
     with drafted(pruned, request.out, request.values, {"model": request.model}) as (report, draft):
         after = Measured.of(load(draft, into=pruned), batches)
     record = PruneRecord(
@@ -113,10 +136,12 @@ def run_prune(request: Request, json_file: Path | None) -> None:
         out=str(request.out),
         left_alone=tuple((left.name, left.reason) for left in left_alone),
     )
-    _tell(record, after, left_alone_lines(left_alone))
+    _tell(record, after, left_alone_lines(left_alone), layers)
     told = {
         "accuracy_split": after.split if after else None,
         "teacher": request.teaching and request.teaching.teacher,
+        "one_shot": request.one_shot and request.one_shot.method,
+        "layers": [asdict(layer) for layer in layers],
     }
     write_json(json_file, cast("dict[str, Any]", json.loads(record.to_json())) | told)
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -141,7 +166,19 @@ def with_zeros(
     Raises:
         CheckFailed: it has more weights than asked for.
     """
-    pruned = _pruned(model, request, batches, run_dir, dense or model)
+    return _with_zeros(model, request, batches, run_dir, dense or model)[0]
+
+
+def _with_zeros(
+    model: nn.Module, request: Request, batches: Batches | None, run_dir: Path, dense: nn.Module
+) -> tuple[nn.Module, Sequence[LayerReport]]:
+    pruned, layers = model, ()
+    if request.one_shot is not None and batches is not None:
+        layers = request.one_shot.prune(
+            model, request.sparsity, batches, run_dir, skip=request.skip, seed=request.seed
+        )
+    else:
+        pruned = _pruned(model, request, batches, run_dir, dense)
     masks = Masks.from_zeros(pruned, request.skip)
     allowed = round((1 - request.sparsity) * masks.numel)
     if masks.kept > allowed:
@@ -149,7 +186,7 @@ def with_zeros(
             f"{masks.kept:,} of {masks.numel:,} weights are not zero after pruning, at most {allowed:,} were "
             f"to be. Nothing was written."
         )
-    return pruned
+    return pruned, layers
 
 
 def _pruned(
@@ -172,14 +209,34 @@ def _pruned(
             request.sparsity,
             train=batches.train,
             validate=batches.validate,
-            schedule=request.schedule,
+            schedule=request.when,
             settings=request.settings,
             run_dir=run_dir,
             **asked,
         ).eval()
 
 
-def _tell(record: PruneRecord, measured: Measured | None, left_alone: list[str]) -> None:
+def _allocation(asked: Mapping[str, Any], usual: str) -> AllocationLike:
+    """Return what --allocation and --layer-sparsity ask for."""
+    rest = asked["allocation"] or usual
+    given = [text.rpartition("=") for text in asked["layer_sparsity"] or ()]
+    try:
+        targets = {name: float(fraction) for name, _, fraction in given}
+    except ValueError:
+        targets = {}
+    if given and (len(targets) < len(given) or "" in targets):
+        raise SettingError(
+            f"--layer-sparsity is PATTERN=FRACTION, such as 'fc*=0.95', once for each pattern; got "
+            f"{' and '.join(asked['layer_sparsity'])}."
+        )
+    return PerLayer(targets, rest) if targets else rest
+
+
+def _tell(
+    record: PruneRecord, measured: Measured | None, left_alone: list[str], layers: Sequence[LayerReport]
+) -> None:
+    if layers:
+        show(layers_table(layers))
     show(prune_table(record))
     if measured is not None:
         measured.tell()
