@@ -12,7 +12,7 @@ from featherweight.cli.batches import make_batches, some_of
 from featherweight.cli.network import make_network
 from featherweight.cli.pruning import one_shot as flow
 from featherweight.sparsity.criteria import criteria
-from featherweight.sparsity.oneshot import methods
+from featherweight.sparsity.oneshot import SparseGPT, methods
 
 WORDS = ["--data", "mynet:data", "--one-shot"]
 LAYERS = ("0.weight", "2.weight")
@@ -121,7 +121,7 @@ def test_what_is_refused(refused, mynet, words, says):
 
 def interrupted_after(monkeypatch, calls, number):
     """Make the run stop when so many layers were solved; ``calls`` counts them."""
-    original = methods["sparsegpt"]
+    original = SparseGPT()
 
     def counted(problem):
         if len(calls) == number:
