@@ -27,7 +27,7 @@ from featherweight.core.prunable import unwrap
 from featherweight.distillation.distiller import Distiller
 from featherweight.errors import ResumeError, SettingError, TrainingError
 from featherweight.training.guidance import parameters_of, state_of
-from featherweight.training.objective import Batch
+from featherweight.training.objective import Batch, nothing_of
 
 try:
     from lightning.pytorch import Callback
@@ -181,7 +181,9 @@ class DistillationCallback(Callback):
         self.distiller.set_progress(_progress(trainer))
         self._hard = hard
         try:
-            return self.distiller.loss(self._outputs, self._take(batch))
+            loss = self.distiller.loss(self._outputs, self._take(batch))
+            several = trainer.world_size > 1  # DDP waits for what a loss on features does not reach
+            return loss + nothing_of((self._outputs, hard)) if several else loss
         finally:
             self._hard = self._outputs = None
 
