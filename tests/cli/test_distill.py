@@ -25,6 +25,18 @@ def mislabelled():
     train, validate, test = data()
     return [(inputs, (targets + 1) % 3) for inputs, targets in train], validate, test
 
+def unlabelled():
+    train, validate, test = data()
+    return [(inputs, torch.full_like(targets, -100)) for inputs, targets in train], validate, test
+
+def bare():
+    train, validate, test = data()
+    return [inputs for inputs, _ in train], validate, test
+
+def bare_in_tuples():
+    train, validate, test = data()
+    return [(inputs,) for inputs, _ in train], validate, test
+
 def mappings():
     return [[{"x": x, "labels": y} for x, y in part] for part in data()]
 
@@ -67,7 +79,7 @@ def trained(mynet, monkeypatch):
     if not LEARNT:
         settings = fw.TrainingSettings(epochs=30, learning_rate=0.2)
         fw.fit(model, batches.train, batches.validate, settings, progress=False)
-        LEARNT.update(model.state_dict())
+        LEARNT.update(copy.deepcopy(model.state_dict()))  # what is loaded next would change it
     model.load_state_dict(LEARNT)
     fw.save(model, "w.safetensors")
     rolled = {n: v.roll(1, 0) if n.startswith("2.") else v for n, v in LEARNT.items()}
@@ -290,6 +302,29 @@ def test_what_is_refused(refused, trained, mynet, words, says):
     assert says in " ".join(refused("distill", *WORDS, *words).split())
     assert not (mynet / "student.safetensors").exists()
     assert not list(mynet.glob(".student*")), "nothing is left behind"
+
+
+def test_without_labels_the_teacher_is_enough(invoke, trained, mynet):
+    words = ("--teacher-weights", "w.safetensors", "--data", "mynet:unlabelled", "--alpha", "1")
+    result = invoke("distill", *WORDS, *words, "--no-baseline", *LONG)
+    assert result.exit_code == 0, result.output
+    record = record_of(mynet)
+    assert (record["examples"], record["student_alone_accuracy"]) == (16, None)
+    assert record["student_distilled_accuracy"] > 0.65
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--data", "mynet:unlabelled", "--alpha", "1"), "learns from labels: add --no-baseline"),
+        (("--data", "mynet:unlabelled", "--grid", "g.jsonl"), "leave --grid out, and add --no-baseline"),
+        (("--data", "mynet:bare", "--alpha", "1"), "without labels have the target -100, such as torch.full"),
+        (("--data", "mynet:bare_in_tuples"), "distill learns from them with --alpha 1 --no-baseline"),
+    ],
+)
+def test_data_without_labels_are_refused_with_what_to_do(refused, trained, mynet, words, says):
+    assert says in " ".join(refused("distill", *WORDS, *words).split())
+    assert not list(mynet.glob(".student*")), "nothing was trained"
 
 
 def test_a_cache_of_data_that_change_is_refused(refused, trained, mynet):

@@ -20,6 +20,11 @@ FORM = (
     "train, validation and perhaps test. Each is a DataLoader (or a list) of (inputs, targets) batches."
 )
 
+UNLABELLED_FORM = (
+    "Examples without labels have the target -100, such as torch.full((len(inputs),), -100); distill learns "
+    "from them with --alpha 1 --no-baseline."
+)
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -113,7 +118,10 @@ def _check(loader: Any, name: str, spec: str) -> None:
     except Exception as error:  # whatever the user's own data set raises
         raise DataError(f"{where}: its first batch failed: {type(error).__name__}: {error}.") from error
     if not _is_batch(batch):
-        raise DataError(f"{where}: its first batch is {_shape(batch)}, expected (inputs, targets). {FORM}")
+        advice = f" {UNLABELLED_FORM}" if name == "train" and _is_inputs(batch) else ""
+        raise DataError(
+            f"{where}: its first batch is {_shape(batch)}, expected (inputs, targets). {FORM}{advice}"
+        )
 
 
 def _is_batch(batch: Any) -> bool:
@@ -121,6 +129,13 @@ def _is_batch(batch: Any) -> bool:
         return "labels" in batch
     return (
         isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[1], Tensor) and batch[1].ndim > 0
+    )
+
+
+def _is_inputs(batch: Any) -> bool:
+    """Whether it is a batch of which only the targets are missing."""
+    return isinstance(batch, Tensor | Mapping) or (
+        isinstance(batch, Sequence) and len(batch) == 1 and isinstance(batch[0], Tensor)
     )
 
 

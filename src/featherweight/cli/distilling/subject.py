@@ -13,6 +13,8 @@ from featherweight.cli.distilling.request import Request
 from featherweight.cli.network import make_network
 from featherweight.cli.output import remark
 from featherweight.cli.resolve import is_factory
+from featherweight.errors import DataError
+from featherweight.training.objective import UNLABELLED, split
 from featherweight.zoo import load_data, trained_names
 
 
@@ -34,7 +36,12 @@ class Subject:
 
     @classmethod
     def of(cls, request: Request) -> Subject:
-        """Make what is named on the command line, and run a batch of each split through both networks."""
+        """Make what is named on the command line, and run a batch of each split through both networks.
+
+        Raises:
+            SettingError: a name names nothing.
+            DataError: the data do not fit the networks, or a student alone has no labels to learn from.
+        """
         seed = request.training.seed
         teacher = make_network(request.teacher, request.teacher_weights, seed)
         student = make_network(request.student, request.student_weights, seed)
@@ -43,6 +50,8 @@ class Subject:
         batches = make_batches(request.data)
         for network in (teacher, student):
             try_out(network, batches, request.data)
+        if request.baseline or request.grid is not None:
+            _check_labelled(batches, request)
         classes = () if is_factory(request.data) else load_data(request.data).classes
         return cls(teacher, student, batches, classes)
 
@@ -51,3 +60,15 @@ class Subject:
         """The split that the table is of, and its batches: test, where there is one."""
         test = self.batches.test
         return ("validation", self.batches.validate) if test is None else ("test", test)
+
+
+def _check_labelled(batches: Batches, request: Request) -> None:
+    """Refuse training data without labels before the distilled run, which would be lost with the other."""
+    targets = split(next(iter(batches.train)))[1]
+    if (targets != UNLABELLED).any():
+        return
+    advice = "add --no-baseline" if request.grid is None else "leave --grid out, and add --no-baseline"
+    raise DataError(
+        f"data {request.data!r}: train: no target of the first batch is a label (all are {UNLABELLED}), and "
+        f"the student alone learns from labels: {advice}."
+    )
