@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from featherweight.core.prunable import find_prunable
 from featherweight.errors import SettingError, UnknownNameError
@@ -68,6 +69,41 @@ def test_apportion_is_exact_and_within_limits(layers, fraction):
 def test_apportion_is_proportional_where_nothing_is_full(total):
     counts = apportion({"a": 1, "b": 2, "c": 3}, dict.fromkeys("abc", 1000), total)
     assert all(abs(counts[n] - total * w / 6) < 1 for n, w in {"a": 1, "b": 2, "c": 3}.items())
+
+
+class Placed(Tensor):
+    """A tensor that says it is on a device of several, and meets none that is on another one."""
+
+    @classmethod
+    def on(cls, device, tensor):
+        placed = tensor.as_subclass(cls)
+        placed.place = torch.device(device)
+        return placed
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        with torch._C.DisableTorchFunctionSubclass():
+            several = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+            places = {getattr(each, "place", torch.device("cpu")) for each in several}
+            if len(places) > 1:
+                raise RuntimeError(f"Expected all tensors to be on the same device, got {places}")
+            if func is Tensor.device.__get__:
+                return places.pop()
+            place = places.pop()
+            found = func(*args[:1]) if func is Tensor.to else func(*args, **(kwargs or {}))
+            place = torch.device(args[1]) if func is Tensor.to else place
+            return tree_map(lambda each: cls.on(place, each) if isinstance(each, Tensor) else each, found)
+
+
+@pytest.mark.parametrize("name", ["global", "uniform", "erk", "lamp"])
+def test_layers_may_be_on_several_devices(name):
+    torch.manual_seed(0)
+    plain = {"a": torch.rand(4, 5), "b": torch.rand(6, 3), "c": torch.full((2, 2), 0.5)}
+    placed = {layer: Placed.on(f"cuda:{i}", score.clone()) for i, (layer, score) in enumerate(plain.items())}
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.cat([score.reshape(-1) for score in placed.values()])
+    for kept in (1, 17, 42):
+        assert allocations[name](placed, kept) == allocations[name](plain, kept)
 
 
 SCORES = {

@@ -16,7 +16,9 @@ def global_(scores: Mapping[str, Tensor], kept: int) -> dict[str, int]:
     """Keep the highest scores wherever they are; of equal ones, those of the earlier layer."""
     if kept == 0:
         return dict.fromkeys(scores, 0)
-    threshold = kth_largest(torch.cat([score.reshape(-1) for score in scores.values()]), kept)
+    device = next(iter(scores.values())).device  # layers may be on several
+    together = torch.cat([score.reshape(-1).to(device) for score in scores.values()])
+    threshold = float(kth_largest(together, kept))
     counts = {name: int(torch.count_nonzero(score > threshold)) for name, score in scores.items()}
     missing = kept - sum(counts.values())
     for name, score in scores.items():

@@ -90,7 +90,7 @@ def _hessian_times(leaves: Leaves, vector: Mapping[str, Tensor], loss: Tensor) -
     try:
         with torch.enable_grad():
             gradient = leaves.gradients(loss, graph=True)
-            product = sum((vector[name] * each).sum() for name, each in gradient.items())
+            product = sum((vector[name] * each).sum().to(loss.device) for name, each in gradient.items())
         assert isinstance(product, Tensor)
         return leaves.gradients(product) if product.requires_grad else leaves.zeros()
     except RuntimeError as error:
