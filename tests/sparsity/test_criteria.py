@@ -246,7 +246,7 @@ def test_wanda_says_what_nothing_reached():
 
 
 def test_settings_are_in_the_fingerprint():
-    assert repr(Snip(batches=3, rounds=2)) == "Snip(batches=3, rounds=2)"
+    assert repr(Snip(batches=3, rounds=2)) == "Snip(batches=3, batch_statistics=None, rounds=2)"
     assert repr(criteria["movement"]) == "Movement()"
     with pytest.raises(dataclasses.FrozenInstanceError):
         Snip().rounds = 3
