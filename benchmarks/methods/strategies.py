@@ -68,8 +68,8 @@ class Effort:
 
 # So that all questions about a network take two cores an hour or so: from trained weights, from new ones.
 EFFORTS = {
-    "fashion_cnn": (Effort(2, 80), Effort(4, 80)),
-    "fashion_resnet20": (Effort(2, 40), Effort(4, 40)),
+    "fashion_cnn": (Effort(2, 80), Effort(4, 160)),
+    "fashion_resnet20": (Effort(2, 40), Effort(4, 80)),
     SMOKE: (Effort(2, 11), Effort(2, 11)),
 }
 
