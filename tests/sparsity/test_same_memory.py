@@ -119,6 +119,8 @@ def test_parts_of_the_same_memory_are_refused(how, names):
         Pruner(model, 0.5)
     with pytest.raises(ModelError, match="share a part of their memory"):
         fw.prune(model, 0.5)
+    with pytest.raises(ModelError, match="share a part of their memory"):
+        fw.prune_oneshot(model, 0.5, [torch.zeros(2, 4)])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from featherweight.cli.resolve import call_factory, is_factory
 from featherweight.core.trace import evaluating
-from featherweight.errors import DataError, FeatherweightError
+from featherweight.errors import DataError, FeatherweightError, SettingError
 from featherweight.training.objective import Objective
 from featherweight.zoo import Splits, load_data, loaders_of
 
@@ -71,6 +71,19 @@ def try_out(model: nn.Module, batches: Batches, spec: str) -> None:
                 objective.loss(model, batch)
         except FeatherweightError as error:
             raise DataError(f"data {spec!r}: {name}: {error}") from error
+
+
+def examples_of(text: str | None, usual: int) -> int | None:
+    """Return what ``--examples`` asks for, ``usual`` unless given; None: all of them.
+
+    Raises:
+        SettingError: that is no number.
+    """
+    if text is None:
+        return usual
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise SettingError(f"--examples is a number of examples, at least 1, or all; got {text!r}.")
+    return None if text == "all" else int(text)
 
 
 def some_of(loader: Any, examples: int | None) -> Iterable[Any]:

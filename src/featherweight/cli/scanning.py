@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from featherweight.cli.batches import Batches, make_batches, some_of, try_out
+from featherweight.cli.batches import Batches, examples_of, make_batches, some_of, try_out
 from featherweight.cli.network import fingerprint, make_network
 from featherweight.cli.output import remark, say, write_json
 from featherweight.errors import SettingError
@@ -47,7 +47,7 @@ class Scanning:
         return {
             "model": asked["what"],
             "skip": tuple(asked["skip"] or ()),
-            "examples": number_of(asked["examples"]),
+            "examples": examples_of(asked["examples"], EXAMPLES),
             **{name: asked[name] for name in ("weights", "data", "report", "json")},
         }
 
@@ -77,15 +77,6 @@ class Scanning:
         write_json(self.json, {"model": self.model} | json.loads(found))
         if self.report is not None:
             write_html(page(), self.report)
-
-
-def number_of(text: str | None) -> int | None:
-    """Return what ``--examples`` asks for; None: all. Raises SettingError if that is no number."""
-    if text is None:
-        return EXAMPLES
-    if text != "all" and not (text.isdecimal() and int(text)):
-        raise SettingError(f"--examples is a number of examples, at least 1, or all; got {text!r}.")
-    return None if text == "all" else int(text)
 
 
 def fractions(text: str, form: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from torch import nn
 
-from featherweight.cli.batches import Batches, some_of
+from featherweight.cli.batches import Batches, examples_of, some_of
 from featherweight.errors import ResumeError, SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.oneshot import LayerReport, prune_oneshot
@@ -65,7 +65,7 @@ class OneShot:
             asked["criterion"],
             allocation,
             asked["pattern"] or "unstructured",
-            _number(asked["examples"]),
+            examples_of(asked["examples"], EXAMPLES),
             asked["damping"],
             asked["correct_bias"] is not False,
             asked["batch_norm"] is not False,
@@ -105,14 +105,6 @@ def layers_table(layers: Sequence[LayerReport]) -> Table:
         figures = f"{layer.weights:,}", zero, error, f"{layer.seconds:.1f}"
         table.add_row(escape(layer.name), *figures, escape(layer.note))
     return table
-
-
-def _number(text: str | None) -> int | None:
-    if text is None:
-        return EXAMPLES
-    if text != "all" and not (text.isdecimal() and int(text)):
-        raise SettingError(f"--examples is a number of examples, at least 1, or all; got {text!r}.")
-    return None if text == "all" else int(text)
 
 
 def _of_examples(beside: Path, examples: int | None) -> Path:

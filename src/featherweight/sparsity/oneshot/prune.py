@@ -30,6 +30,7 @@ from featherweight.sparsity.oneshot.report import OneShotMasks
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import Pattern, row_pattern
 from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.same_memory import check_memory
 
 
 def prune_oneshot(
@@ -99,6 +100,7 @@ def prune_oneshot(
     _check_batches(batches)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
+    check_memory(model, prunable)
     norms = reestimate_batch_norm and _has_batch_norm(inner)
     if norms and not found.has_batches:
         raise SettingError(
