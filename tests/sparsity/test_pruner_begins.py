@@ -224,3 +224,11 @@ def test_a_criterion_of_ones_own_may_check_its_data():
 
     with pytest.raises(SettingError, match="not these"):
         Pruner(network(), criterion=Picky(), schedule=BLIND, data="these")
+
+
+def test_data_that_can_be_read_only_once_are_refused():
+    for data in (batches(4), iter(list(batches(4)))):
+        with pytest.raises(SettingError, match=r"read at each update, and a .* only once"):
+            Pruner(network(), criterion="taylor", data=data)
+    with pytest.raises(SettingError, match="only once"):
+        Lent(None, {"criterion": "taylor", "data": batches(4)})

@@ -36,6 +36,19 @@ _FORMS = (
 )
 
 
+def check_rereadable(data: Any) -> None:
+    """Refuse data that can be read once only, for who reads them again and again.
+
+    Raises:
+        SettingError: they are an iterator or a generator.
+    """
+    if isinstance(data, Iterator):
+        raise SettingError(
+            f"data= is read at each update, and a {type(cast('object', data)).__name__} only once: "
+            f"pass {_FORMS}."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Pass:
     """One forward pass.

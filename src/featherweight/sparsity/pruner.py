@@ -18,6 +18,7 @@ from featherweight.core.masks import Masks
 from featherweight.core.prunable import find_prunable
 from featherweight.errors import MaskError, ModelError, ResumeError, SettingError
 from featherweight.sparsity.allocation import AllocationLike
+from featherweight.sparsity.calibration import check_rereadable
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.growth import Mover, counts_of, forget
 from featherweight.sparsity.observing import Observer, learner_of
@@ -76,8 +77,8 @@ class Pruner:
                 schedules that grow weights.
 
         Raises:
-            SettingError: a setting is wrong, ``skip`` matches nothing, or there are no data and the criterion
-                or the allocation looks at them.
+            SettingError: a setting is wrong, ``skip`` matches nothing, or the criterion or the allocation
+                looks at data and there are none, or some that can be read only once.
             ModelError: there is nothing to prune, or a weight shares a part of its memory with others.
         """
         self.recipe = Recipe(sparsity, criterion, allocation, pattern, skip, seed)
@@ -85,6 +86,7 @@ class Pruner:
         self.schedule = schedule_of(schedule)
         self.model, self.data = model, data
         self.recipe.check_data(data)
+        check_rereadable(data)
         self.prunable = find_prunable(model, self.recipe.skip)
         check_memory(model, self.prunable)
         self._parameters = parameters_of(self.prunable, model)

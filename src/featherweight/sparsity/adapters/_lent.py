@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from featherweight.core.prunable import unwrap
 from featherweight.errors import ResumeError, SettingError
+from featherweight.sparsity.calibration import check_rereadable
 from featherweight.sparsity.pruner import Pruner
 from featherweight.sparsity.recipe import Recipe
 from featherweight.sparsity.schedules import schedule_of
@@ -89,6 +90,7 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise SettingError(f"A Pruner has no setting {unknown[0]!r}. There are: {', '.join(names)}.")
     axes = {field.name: settings[field.name] for field in fields(Recipe) if field.name in settings}
     Recipe(**axes).check_data(settings.get("data"))
+    check_rereadable(settings.get("data"))
     schedule_of(settings.get("schedule", "cubic"))
 
 
