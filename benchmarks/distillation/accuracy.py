@@ -58,11 +58,12 @@ def _weighted(loss: str, *weights: float) -> tuple[tuple[str, float, float], ...
     return tuple((f"{weight:g}*{loss}", 0.5, RATE) for weight in weights)
 
 
+KD = _mixed("kd", 0.3, 0.6, 0.9)
 ROWS = {
     row.title: row
     for row in (
         Row("alone", "", ALONE),
-        Row("kd", RESNET, _mixed("kd", 0.3, 0.6, 0.9)),
+        Row("kd", RESNET, KD),
         Row("dkd", RESNET, _weighted("dkd", 0.1, 0.3, 1)),
         Row("dist", RESNET, _mixed("dist", 0.3, 0.6, 0.9)),
         Row("hints", RESNET, _weighted("hints", 0.1, 1, 10)),
@@ -70,11 +71,11 @@ ROWS = {
         Row("rkd", RESNET, _weighted("rkd", 0.1, 1, 10)),
         Row("crd", RESNET, _weighted("crd", 0.1, 0.5, 2)),
         Row("kd, random teacher", f"random {RESNET}", "kd"),
-        Row("kd, vision transformer", VIT, _mixed("kd", 0.3, 0.6, 0.9)),
-        Row("1,000 labels: alone", "", "alone", labels=1000, unlabelled=False),
-        Row("1,000 labels: kd on them", RESNET, "kd", labels=1000, unlabelled=False),
-        Row("1,000 labels: kd, the others unlabelled", RESNET, "kd", labels=1000),
-        Row("1,000 labels: kd, vision transformer", VIT, "kd, vision transformer", labels=1000),
+        Row("kd, vision transformer", VIT, KD),
+        Row("1,000 labels: alone", "", ALONE, labels=1000, unlabelled=False),
+        Row("1,000 labels: kd on them", RESNET, KD, labels=1000, unlabelled=False),
+        Row("1,000 labels: kd, the others unlabelled", RESNET, KD, labels=1000),
+        Row("1,000 labels: kd, vision transformer", VIT, KD, labels=1000),
     )
 }
 
