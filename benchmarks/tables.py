@@ -15,6 +15,7 @@ from benchmarks._queue import is_of, records, spread
 from benchmarks.distillation import accuracy as distillation
 from benchmarks.distillation import language, overhead
 from benchmarks.distillation import pruning as taught_pruning
+from benchmarks.lottery import lenet
 from benchmarks.methods import criteria_cost, peers, questions
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
@@ -153,6 +154,7 @@ TABLES: dict[str, Callable[[], str]] = {
         for network in EPOCHS
     },
     **{f"peers of {network}": lambda n=network: beside_peers(n) for network in EPOCHS},
+    "lottery": lambda: lenet.table(lenet.results(lenet.RESULTS)),
     "criteria cost": criteria_costs,
     **{
         f"one-shot of {network}": lambda n=network: oneshot.table(records(oneshot.RESULTS), n)

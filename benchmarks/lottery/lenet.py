@@ -5,8 +5,8 @@
 
 16 levels of 20% (10% of the last layer), the same fraction of each layer as in Frankle, Carbin 2019
 (https://arxiv.org/abs/1803.03635), down to 2.9% of the weights, and its optimizer, Adam at 1.2e-3 (here with
-warm-up and a cosine). Images are not augmented. Checkpoints, masks
-and weights are kept in runs/; the records go to benchmarks/results/lottery.jsonl.
+warm-up and a cosine). Images are not augmented. Checkpoints, masks and weights are kept in runs/; the records
+go to benchmarks/results/lottery.jsonl.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rich.console import Console
 import featherweight as fw
 from featherweight.cli.lottery_tickets.flow import record_of
 from featherweight.report import LotteryRecord, lottery_page, lottery_table, plots, write_html
+from featherweight.report.lottery import lottery_rows, measured_line
 from featherweight.sparsity.lottery import LevelRecord
 from featherweight.sparsity.lottery.queue import steps_of
 
@@ -66,6 +67,15 @@ def shown(experiment: fw.lottery.Experiment, there: Sequence[LevelRecord]) -> Lo
     wanted = {(experiment.key(s.branch, s.seed), s.level) for s in steps_of(experiment)}
     own = [record for record in there if (record.experiment, record.level) in wanted]
     return record_of(experiment, own, "LeNet-300-100", "Fashion-MNIST")
+
+
+def table(there: Sequence[LevelRecord]) -> str:
+    """Return accuracy by level and branch, and what it says, in Markdown."""
+    record = shown(EXPERIMENT, there)
+    head = ["weights left", *(curve.title for curve in record.curves)]
+    rows = (head, ["---:"] * len(head), *lottery_rows(record))
+    lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([measured_line(record), "", *lines, "", *record.statements])
 
 
 def main() -> None:

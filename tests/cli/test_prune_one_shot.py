@@ -101,6 +101,7 @@ def test_batch_norm_is_estimated_unless_it_is_to_be_kept(invoke, mynet):
         ([*WORDS, "obs", "--examples", "some"], "--examples is a number of examples, at least 1, or all"),
         ([*WORDS, "obs", "--pattern", "2:4", "--sparsity", "0.3"], "lowest sparsity that works is 0.5"),
         ([*WORDS, "obs", "--run-dir", "mynet.py"], "is a file"),
+        ([*WORDS, "obs", "--run-dir", "mynet.py/layers"], "'mynet.py' is a file"),
         ([*WORDS, "obs", "--macs", "0.5"], "--macs would do nothing without --structured"),
         (
             ["--examples", "9", "--keep-bias"],
@@ -110,7 +111,8 @@ def test_batch_norm_is_estimated_unless_it_is_to_be_kept(invoke, mynet):
         (["--layer-sparsity", "0=0.5", "--layer-sparsity", "0=0.6"], "once for each pattern"),
         (["--layer-sparsity", "nothing=0.5"], "matches no prunable weight"),
         (["--begin", "0.1"], "--begin would do nothing without --data"),
-        (["--begin", "2", "--data", "mynet:data"], "begin is a step of at least 0, or a fraction"),
+        (["--begin", "2", "--data", "mynet:data"], "--begin 2 is behind the end of --schedule cubic, 0.5"),
+        (["--begin", "-1", "--data", "mynet:data"], "begin is a step of at least 0, or a fraction"),
     ],
 )
 def test_what_is_refused(refused, mynet, words, says):
@@ -155,6 +157,20 @@ def test_a_folder_of_another_run_is_refused(invoke, refused, mynet):
     said = refused("prune", "mynet:net", *WORDS, "alps", "--run-dir", "layers")
     assert "another method" in said
     assert "--run-dir" in said
+
+
+def test_layers_of_other_data_are_not_taken(invoke, mynet):
+    for words in (["--examples", "20"], ["--examples", "all"]):
+        result = invoke("prune", "mynet:net", *WORDS, "obs", "--run-dir", "layers", *words)
+        assert result.exit_code == 0, result.output
+    assert same(fw.load("small.safetensors"), expected("obs", examples=None))
+
+
+def test_no_epoch_is_said_to_be_chosen(invoke, mynet):
+    result = invoke("prune", "mynet:net", "--data", "mynet:two", "--one-shot", "obs")
+    assert result.exit_code == 0, result.output
+    assert "Accuracy on the validation split" in result.stdout
+    assert "chosen" not in result.stdout
 
 
 def test_one_that_does_nothing_is_noticed(invoke, mynet, monkeypatch):

@@ -11,6 +11,7 @@ from featherweight.errors import MaskError, ModelError, SettingError
 from featherweight.sparsity import Masks, Pruner, prune
 from featherweight.sparsity.adapters._lent import Lent
 from featherweight.sparsity.allocation import PerLayer
+from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import criteria
 from featherweight.sparsity.schedules import Cubic, OneShot
 
@@ -227,7 +228,7 @@ def test_a_criterion_of_ones_own_may_check_its_data():
 
 
 def test_data_that_can_be_read_only_once_are_refused():
-    for data in (batches(4), iter(list(batches(4)))):
+    for data in (batches(4), iter(list(batches(4))), Calibration.of(batches(4))):
         with pytest.raises(SettingError, match=r"read at each update, and a .* only once"):
             Pruner(network(), criterion="taylor", data=data)
     with pytest.raises(SettingError, match="only once"):

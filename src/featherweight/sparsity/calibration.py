@@ -42,9 +42,10 @@ def check_rereadable(data: Any) -> None:
     Raises:
         SettingError: they are an iterator or a generator.
     """
-    if isinstance(data, Iterator):
+    source: object = data.source if isinstance(data, Calibration) else data
+    if isinstance(source, Iterator):
         raise SettingError(
-            f"data= is read at each update, and a {type(cast('object', data)).__name__} only once: "
+            f"data= is read at each update, and a {type(cast('object', source)).__name__} only once: "
             f"pass {_FORMS}."
         )
 

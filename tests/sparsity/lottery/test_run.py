@@ -253,6 +253,8 @@ def test_a_file_is_no_folder(toy, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="is a file; give the name of a folder"):
         fw.lottery.run(toy.experiment(), tmp_path / "file")
+    with pytest.raises(SettingError, match="Cannot make the folder"):
+        fw.lottery.run(toy.experiment(), tmp_path / "file" / "folder")
 
 
 def test_a_data_set_of_the_zoo_and_a_network_of_it_fit_each_other(toy, tmp_path):

@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from oneshot_toy import quietly, same, state, trained
 
-from featherweight.errors import ResumeError
+from featherweight.errors import ArtifactError, ResumeError
 from featherweight.sparsity.oneshot import methods
 
 
@@ -73,6 +74,39 @@ def test_a_run_of_other_settings_or_another_network_is_refused(tmp_path):
     assert same(state(model), before)
 
 
+def test_a_run_without_a_finished_layer_leaves_its_place(tmp_path):
+    model, data = trained("linear")
+    with pytest.raises(Fails):
+        quietly(model, 0.5, data, method=failing(0), run_dir=tmp_path)
+    masks = quietly(model, 0.6, data, run_dir=tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) == len(masks.layers)
+    with pytest.raises(ResumeError, match="another method"):
+        quietly(model, 0.6, data, method="obs", run_dir=tmp_path)
+
+
+class Mine:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __call__(self, problem):
+        self.calls.append(problem)
+        return methods["sparsegpt"](problem)
+
+
+def test_a_method_that_is_an_object_goes_on_with_another_of_its_kind(tmp_path):
+    calls = []
+    for _ in range(2):
+        model, data = trained("linear")
+        masks = quietly(model, 0.5, data, method=Mine(calls), run_dir=tmp_path)
+    assert len(calls) == len(masks.layers)
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    for damping, limit in ((np.float32(0.5), np.int64(10**6)), (0.5, 10**6)):
+        model, data = trained("linear")
+        quietly(model, 0.5, data, damping=damping, memory_limit=limit, run_dir=tmp_path)
+
+
 def test_damaged_files_of_a_run_are_named(tmp_path):
     model, data = trained("linear")
     quietly(model, 0.5, data, run_dir=tmp_path)
@@ -94,3 +128,5 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResumeError, match="is a file"):
         quietly(model, 0.5, data, run_dir=tmp_path / "file")
+    with pytest.raises(ArtifactError, match="Cannot make the folder"):
+        quietly(model, 0.5, data, run_dir=tmp_path / "file" / "run")

@@ -34,6 +34,7 @@ class OneShot:
         examples: at least so many of the training split; None: all.
         damping: None: that of the library.
         run_dir: of finished layers; None: beside the file, until it is written.
+        data: what --data names.
 
     Raises:
         SettingError: a setting is wrong, or would do nothing.
@@ -48,12 +49,16 @@ class OneShot:
     correct_bias: bool = True
     batch_norm: bool = True
     run_dir: Path | None = None
+    data: str | None = None
 
     def __post_init__(self) -> None:
         Settings(self.method, row_pattern(self.pattern), self.damping)
         check_criterion(self.criterion, self.allocation)
-        if self.run_dir is not None and self.run_dir.is_file():
-            raise SettingError(f"--run-dir {str(self.run_dir)!r} is a file; give the name of a folder.")
+        for folder in () if self.run_dir is None else (self.run_dir, *self.run_dir.parents):
+            if folder.is_file():
+                raise SettingError(
+                    f"--run-dir {str(self.run_dir)!r}: {str(folder)!r} is a file; give the name of a folder."
+                )
 
     @classmethod
     def of(cls, asked: Mapping[str, Any], allocation: AllocationLike) -> OneShot | None:
@@ -70,6 +75,7 @@ class OneShot:
             asked["correct_bias"] is not False,
             asked["batch_norm"] is not False,
             asked["run_dir"],
+            asked["data"],
         )
 
     def prune(
@@ -85,7 +91,7 @@ class OneShot:
             settings: skip and seed.
         """
         data = some_of(batches.train, self.examples)
-        folder = self.run_dir or _of_examples(beside, self.examples)
+        folder = self._within(self.run_dir or beside)
         with _explained(folder, self.run_dir or beside):
             masks = prune_oneshot(
                 model, sparsity, data,
@@ -94,6 +100,10 @@ class OneShot:
                 reestimate_batch_norm=self.batch_norm, run_dir=folder, **settings,
             )  # fmt: skip
         return masks.layers
+
+    def _within(self, outer: Path) -> Path:
+        """Return the folder for these data, and so many of them: with others, layers would be others."""
+        return outer / f"one-shot-{zlib.crc32(repr((self.data, self.examples)).encode()):08x}"
 
 
 def layers_table(layers: Sequence[LayerReport]) -> Table:
@@ -105,11 +115,6 @@ def layers_table(layers: Sequence[LayerReport]) -> Table:
         figures = f"{layer.weights:,}", zero, error, f"{layer.seconds:.1f}"
         table.add_row(escape(layer.name), *figures, escape(layer.note))
     return table
-
-
-def _of_examples(beside: Path, examples: int | None) -> Path:
-    """Return the folder within ``beside`` for so many examples: with others, layers would be others."""
-    return beside / f"one-shot-{zlib.crc32(str(examples).encode()):08x}"
 
 
 @contextmanager

@@ -59,9 +59,9 @@ class Measured:
         split, loader = ("validation", batches.validate) if batches.test is None else ("test", batches.test)
         return cls(split, _count(loader), evaluate(model, loader))
 
-    def tell(self) -> None:
-        """Say what the accuracy was measured on."""
-        chosen = " (on which the epoch was chosen, too)" if self.split == "validation" else ""
+    def tell(self, *, trained: bool = True) -> None:
+        """Say what the accuracy was measured on; where nothing was trained, no epoch was chosen on it."""
+        chosen = " (on which the epoch was chosen, too)" if trained and self.split == "validation" else ""
         say(f"Accuracy on the {self.split} split, {self.examples:,} examples{chosen}.")
 
 

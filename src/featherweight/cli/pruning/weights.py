@@ -99,6 +99,12 @@ class Request:
             return made()
         if "begin" not in {field.name for field in fields(made)}:
             raise SettingError(f"--begin would do nothing with --schedule {self.schedule}.")
+        end = getattr(made(), "end", None)
+        if isinstance(end, float) and self.begin > end:
+            raise SettingError(
+                f"--begin {self.begin:g} is behind the end of --schedule {self.schedule}, {end:g} of the "
+                f"training: begin earlier."
+            )
         return made(begin=self.begin)  # pyright: ignore[reportCallIssue]
 
     @property
@@ -239,7 +245,7 @@ def _tell(
         show(layers_table(layers))
     show(prune_table(record))
     if measured is not None:
-        measured.tell()
+        measured.tell(trained=not layers)
     say("Left alone:")
     for line in left_alone:
         say(f"  {line}")

@@ -74,13 +74,16 @@ def occupied(path: str | os.PathLike[str], experiment: Experiment) -> Generator[
     """Have a folder to oneself, made if it is not there; it holds this experiment or none.
 
     Raises:
-        SettingError: it holds another experiment, or is a file.
+        SettingError: it holds another experiment, is a file, or cannot be made.
         TrainingError: another process works in it.
     """
     folder = Folder(Path(path))
     if folder.path.exists() and not folder.path.is_dir():
         raise SettingError(f"folder {str(path)!r} is a file; give the name of a folder.")
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"Cannot make the folder {str(path)!r}: {error}.") from error
     with (folder.path / "lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,8 @@
 
 ``settings.json`` says what the run is of: what differs there is another run. ``NNNN.safetensors`` is a layer:
 "weights", "keep", "shift", and in its metadata the report. Every file is written whole or not at all. The
-data are not part of what a run is of: another run may go on with others.
+data are not part of what a run is of: another run may go on with others. A run of which no layer is finished
+leaves its place to any other.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from featherweight.artifact.atomic import replacing
 from featherweight.core.mask import Mask
-from featherweight.errors import ResumeError
+from featherweight.errors import ArtifactError, ResumeError
 from featherweight.sparsity.oneshot._layer import Pruned
 from featherweight.sparsity.oneshot.report import LayerReport
 
@@ -39,16 +40,20 @@ class SavedLayers:
 
         Raises:
             ResumeError: the folder is a file, or holds a run of other settings.
+            ArtifactError: it cannot be made.
         """
         self._folder = None if folder is None else Path(folder)
         if self._folder is None:
             return
         if self._folder.exists() and not self._folder.is_dir():
             raise ResumeError(f"run_dir {str(self._folder)!r} is a file; give the name of a folder.")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"Cannot make the folder {str(self._folder)!r}: {error}.") from error
         settings = {"format": _FORMAT, **settings}
         path = self._folder / _SETTINGS
-        if path.exists():
+        if path.exists() and any(self._folder.glob("*.safetensors")):
             _check_same(settings, _read(path), self._folder)
         else:
             with replacing(path, "w") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -14,6 +15,7 @@ from featherweight.sparsity.oneshot._problem import Method, methods
 from featherweight.sparsity.patterns import RowPattern
 
 _DAMPING = 0.01  # as Frantar, Alistarh 2023
+_ADDRESS = r" at 0x[0-9a-fA-F]+"  # of an object: another one in every process
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,15 @@ class Settings:
         return _DAMPING if self.damping is None else self.damping
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells a run with these settings from others."""
-        method = getattr(self.chosen, "__qualname__", None) or repr(self.chosen)
+        """Return what tells a run with these settings from others, of the types of JSON."""
+        method = getattr(self.chosen, "__qualname__", None) or re.sub(_ADDRESS, "", repr(self.chosen))
+        limit = self.memory_limit
         return {
             "method": method,
             "pattern": repr(self.pattern) if "0x" not in repr(self.pattern) else "a function",
-            "damping": self.fraction,
+            "damping": float(self.fraction),
             "correct_bias": self.correct_bias,
-            "memory_limit": self.memory_limit,
+            "memory_limit": None if limit is None else float(limit),
         }
 
 
