@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from featherweight.core.batches import outputs_of
 from featherweight.errors import SettingError
+from featherweight.sparsity import prune
 from featherweight.sparsity.calibration import Calibration
 
 BATCH = {"x": torch.ones(2, 4), "labels": torch.tensor([0, 2])}
@@ -76,6 +77,24 @@ def test_a_forward_that_was_replaced_by_a_wrapper_is_looked_through():
 
     model.forward = hooked
     assert losses(model) == losses(Plain())
+
+
+class Several(Plain):
+    """Gives a tuple, with something else behind the logits."""
+
+    def forward(self, x):
+        return self.layer(x), x
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "grasp"])
+def test_the_logits_of_a_tuple_count_as_where_a_network_is_trained(criterion):
+    batch = (BATCH["x"] * torch.tensor([[1.0], [-2.0]]), BATCH["labels"])
+    found = Calibration.of([batch]).passes(Several())
+    assert [each.loss.detach() for each in found] == [F.cross_entropy(Plain().layer(batch[0]), batch[1])]
+    model, plain = Several(), Plain()
+    for each in (model, plain):
+        prune(each, 0.5, criterion=criterion, data=[batch])
+    assert torch.equal(model.layer.weight, plain.layer.weight)
 
 
 def test_no_loss_from_anywhere_is_an_error_that_says_what_to_do():

@@ -77,11 +77,11 @@ def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
     """
     if loss is not F.cross_entropy or isinstance(outputs, Tensor):
         return loss(outputs, targets)
-    if (own := _entry(outputs, "loss")) is not None:
+    if (own := entry(outputs, "loss")) is not None:
         return own
-    logits = _entry(outputs, "logits")
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        found = f"logits {tuple(logits.shape)}" if isinstance(logits, Tensor) else "neither loss nor logits"
+    logits = find_logits(outputs)
+    if logits is None or logits.ndim != 2:
+        found = "neither loss nor logits" if logits is None else f"logits {tuple(logits.shape)}"
         raise SettingError(
             f"The model gives a {type(outputs).__name__} with {found}; cross-entropy takes (n, classes). "
             f"Pass loss= (to criteria, data=Calibration.of(batches, loss)), or let the model compute its own "
@@ -117,7 +117,21 @@ def tensors_in(thing: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def _entry(outputs: Any, name: str) -> Any:
+def find_logits(outputs: Any) -> Tensor | None:
+    """Return the scores in a model's output: itself, its entry "logits", or the first tensor of a tuple.
+
+    A scalar in a tuple is a loss, and is passed over. None: there are no scores.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = entry(outputs, "logits")
+    if found is None and isinstance(outputs, tuple | list):
+        found = next((t for t in tensors_in(outputs) if t.ndim > 1), None)
+    return found if isinstance(found, Tensor) else None
+
+
+def entry(outputs: Any, name: str) -> Any:
+    """Return what a mapping or a record holds under ``name``; None where it has no such thing."""
     if isinstance(outputs, Mapping):
         return cast("Mapping[str, Any]", outputs).get(name)
     return getattr(outputs, name, None)

@@ -9,10 +9,10 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.core.batches import moved, tensors_in
+from featherweight.core.batches import entry, find_logits, moved, tensors_in
 from featherweight.distillation.losses import UNLABELLED
 from featherweight.errors import ModelError, TrainingError
-from featherweight.training.objective import Batch, describe, entry, explained, find_logits
+from featherweight.training.objective import Batch, describe, explained
 
 
 @dataclass(frozen=True)

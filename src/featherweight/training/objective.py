@@ -16,7 +16,7 @@ from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.core.batches import tensors_in
+from featherweight.core.batches import entry, find_logits
 from featherweight.errors import FeatherweightError, SettingError, TrainingError
 from featherweight.training.guidance import Guidance
 from featherweight.training.precision import autocast
@@ -208,26 +208,6 @@ def logits(outputs: Any) -> Tensor:
             f"Pass loss= and metric=."
         )
     return found
-
-
-def find_logits(outputs: Any) -> Tensor | None:
-    """Return the scores in a model's output: itself, its entry "logits", or the first tensor of a tuple.
-
-    A scalar in a tuple is a loss, and is passed over. None: there are no scores.
-    """
-    if isinstance(outputs, Tensor):
-        return outputs
-    found = entry(outputs, "logits")
-    if found is None and isinstance(outputs, tuple | list):
-        found = next((t for t in tensors_in(outputs) if t.ndim > 1), None)
-    return found if isinstance(found, Tensor) else None
-
-
-def entry(outputs: Any, name: str) -> Any:
-    """Return what a mapping or a record holds under ``name``; None where it has no such thing."""
-    if isinstance(outputs, Mapping):
-        return cast("Mapping[str, Any]", outputs).get(name)
-    return getattr(outputs, name, None)
 
 
 def without_labels(inputs: Any) -> Any:

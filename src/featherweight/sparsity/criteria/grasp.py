@@ -17,13 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from featherweight.core.batches import loss_of
+from featherweight.core.batches import entry, find_logits, loss_of
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria._base import Context, Scores, criteria
 from featherweight.sparsity.criteria._batch_norm import AtInitialisation, batch_statistics
 from featherweight.sparsity.criteria._gradients import Leaves
-from featherweight.training.objective import entry
 
 TEMPERATURE = 200.0  # of the paper, appendix
 
@@ -71,8 +70,8 @@ class Grasp(AtInitialisation):
 
     def _loss(self, outputs: Any, targets: Any) -> Tensor:
         own = None if isinstance(outputs, Tensor) else entry(outputs, "loss")
-        logits = outputs if isinstance(outputs, Tensor) else entry(outputs, "logits")
-        if own is not None or not isinstance(logits, Tensor):
+        logits = find_logits(outputs)
+        if own is not None or logits is None or (logits is not outputs and logits.ndim != 2):
             self._check_is_idle()
             return loss_of(outputs, targets, F.cross_entropy)
         return loss_of(logits / (self.temperature or TEMPERATURE), targets, F.cross_entropy)
