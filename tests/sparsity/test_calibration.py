@@ -178,7 +178,7 @@ def test_modes_come_back_when_the_caller_stops_early_or_fails():
     assert model.training
 
 
-@pytest.mark.parametrize("data", [torch.ones(3), "ab", 7])
+@pytest.mark.parametrize("data", [torch.ones(3), "ab", 7, {"x": torch.ones(2, 8)}])
 def test_data_of_another_form(data):
     with pytest.raises(SettingError, match=r"data= of criterion='snip' is a loader of .*got a"):
         Calibration.of(data, wanted_by="criterion='snip'")
@@ -210,6 +210,13 @@ def test_losses_that_are_none():
     with pytest.raises(ModelError, match="Loss 1 of data= is nan"):
         losses(lambda model: model(x * float("nan")).sum())
     assert losses(lambda model: model(x).sum().reshape(1, 1))[0].ndim == 0
+
+
+def test_a_batch_without_labels_is_named():
+    labels = torch.tensor([0, 1])
+    batches = [(torch.ones(2, 3), labels), (torch.ones(2, 3), torch.full_like(labels, -100))]
+    with pytest.raises(SettingError, match="Loss 2 of data= is nan: no target of its batch is a label"):
+        list(Calibration.of(batches).losses(nn.Linear(3, 2)))
 
 
 def test_a_loss_that_cannot_be_taken_says_of_what():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -26,7 +26,7 @@ from featherweight.core.eager import eager
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
-from featherweight.training.objective import explained
+from featherweight.training.objective import UNLABELLED, explained
 
 Losses = Callable[[nn.Module], Iterable[Tensor]]
 
@@ -101,8 +101,10 @@ class Calibration:
             return data
         if data is None:
             raise SettingError(f"{wanted_by} looks at data: pass data=, {_FORMS}.")
-        if isinstance(data, (Tensor, str, bytes)) or not (isinstance(data, Iterable) or callable(data)):
-            raise SettingError(f"data= of {wanted_by} is {_FORMS}; got a {type(data).__name__}.")
+        alone = isinstance(data, (Tensor, str, bytes, Mapping))  # one batch at most, not batches
+        if alone or not (isinstance(data, Iterable) or callable(data)):
+            kind = type(cast("object", data)).__name__
+            raise SettingError(f"data= of {wanted_by} is {_FORMS}; got a {kind}. One batch is a list of one.")
         source = cast("Iterable[Any] | Losses", data)
         if loss not in (None, F.cross_entropy) and not isinstance(source, Iterable):
             raise SettingError("loss= would do nothing beside data= that is a function: it gives losses.")
@@ -255,10 +257,19 @@ def _checked(found: Pass, number: int) -> Pass:
         got = f"{loss.dtype} {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise SettingError(f"A loss of data= is a scalar tensor of floats; loss {number} is {got}.")
     if not bool(loss.detach().isfinite().all()):
+        if _is_unlabelled(found.targets):
+            raise SettingError(
+                f"Loss {number} of data= is {float(loss.detach()):g}: no target of its batch is a label (all "
+                f"are {UNLABELLED}). Leave such batches out, or give a loss that needs no labels."
+            )
         raise ModelError(
             f"Loss {number} of data= is {float(loss.detach()):g}. Are the weights and the inputs finite?"
         )
     return found if loss.ndim == 0 else replace(found, loss=loss.reshape(()))
+
+
+def _is_unlabelled(targets: Any) -> bool:
+    return isinstance(targets, Tensor) and targets.numel() > 0 and bool((targets == UNLABELLED).all())
 
 
 def check_not_empty(seen: int) -> None:
