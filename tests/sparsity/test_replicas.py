@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from featherweight.sparsity import Pruner, prune
+from featherweight.sparsity.oneshot import prune_oneshot
 from featherweight.sparsity.schedules import SET, Cubic, RigL
 
 dist.init_process_group("gloo")
@@ -79,6 +80,14 @@ model = DistributedDataParallel(network())
 assert same(keeps(prune(model, 0.8, criterion="taylor", data=data)))
 assert same(model.parameters())
 assert not same(keeps(prune(network(), 0.8, criterion="taylor", data=data)))
+
+normed = nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+model = DistributedDataParallel(normed)
+masks = prune_oneshot(model, 0.8, data, progress=False)
+assert same(keeps(masks)) and same(model.parameters()) and same(model.buffers())
+masks.check(model)
+assert masks.kept == round(0.2 * 256)
+assert not same(keeps(prune_oneshot(network(), 0.8, data, progress=False)))
 print("rank", rank, "ok", flush=True)
 dist.barrier()
 os._exit(0)

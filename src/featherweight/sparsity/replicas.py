@@ -64,12 +64,18 @@ class Replicas:
         same = {name: Mask(self._of_first(mask.keep)) for name, mask in masks.items()}
         return Masks(same, masks.left_alone)
 
-    def _of_first(self, keep: Tensor) -> Tensor:
+    def share(self, model: nn.Module) -> None:
+        """Give parameters and buffers of ``model`` the first process's values; all call this together."""
+        for tensor in () if self.group is None else (*model.parameters(), *model.buffers()):
+            with torch.no_grad():
+                tensor.copy_(self._of_first(tensor.detach()))
+
+    def _of_first(self, tensor: Tensor) -> Tensor:
         on_gpu = dist.get_backend(self.group) == dist.Backend.NCCL
-        device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else keep.device
-        sent = keep.to(device, torch.uint8).contiguous()
+        device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else tensor.device
+        sent = tensor.to(device, copy=True).reshape(-1).view(torch.uint8)  # not every backend sends bools
         dist.broadcast(sent, dist.get_global_rank(self.group, 0), group=self.group)
-        return sent.to(keep.device, torch.bool)
+        return sent.view(tensor.dtype).view(tensor.shape).to(tensor.device)
 
 
 def _is_joined() -> bool:

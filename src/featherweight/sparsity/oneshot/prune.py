@@ -30,6 +30,7 @@ from featherweight.sparsity.oneshot.report import OneShotMasks
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import Pattern, row_pattern
 from featherweight.sparsity.recipe import Recipe
+from featherweight.sparsity.replicas import Replicas
 from featherweight.sparsity.same_memory import check_memory
 
 
@@ -56,7 +57,8 @@ def prune_oneshot(
 
     Each layer is given the values and the zeros that keep its outputs nearest to what they were, on what
     reaches it in ``data`` once the layers before it are pruned. Exactly as many weights are kept as
-    ``fw.prune`` keeps.
+    ``fw.prune`` keeps. Under DDP all processes call this together, with a ``run_dir`` each if any, and
+    get the network of the first one; each reports its own layers.
 
     Args:
         model: the network, wrapped (DDP, torch.compile) or not. It evaluates meanwhile.
@@ -125,7 +127,10 @@ def prune_oneshot(
         if norms:
             _reestimate(passes)
     by_name = {layer.report.name: layer for layer in layers}
-    masks = {w.name: by_name[w.name].mask for w in prunable.weights}
+    masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
+    replicas = Replicas.of_wrapper(model)
+    replicas.share(inner)
+    masks = replicas.shared(masks)
     return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in layers])
 
 
