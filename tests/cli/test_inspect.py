@@ -382,6 +382,7 @@ def test_an_interrupted_scan_goes_on(invoke, deeper, monkeypatch, json_file):
         ([*SCAN, "--unstructured", "--levels", "a"], "--levels is fractions of a layer's weights"),
         ([*SCAN, "--unstructured", "--pattern", "7"], "pattern"),
         ([*SCAN, "--unstructured", "--criterion", "l2"], "No criterion is called 'l2'"),
+        ([*SCAN, "--unstructured", "--criterion", "movement"], "--criterion movement learns while a network"),
         ([*SCAN, "--keeps", "0.5,0.5"], "--keeps is fractions of a group's units with commas"),
         ([*SCAN, "--keeps", "a"], "--keeps is fractions of a group's units with commas"),
         ([*SCAN, "--criterion", "l3"], "No structured criterion is called 'l3'"),

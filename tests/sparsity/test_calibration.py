@@ -277,3 +277,15 @@ def test_modes_come_back_when_a_metric_fails():
         kept.append(error)
     assert kept
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ((torch.ones(4, 3), torch.zeros(4)), "got a tuple. One batch is a list of one"),
+        (TensorDataset(torch.ones(4, 3), torch.zeros(4)), "got a TensorDataset, which has single examples"),
+    ],
+)
+def test_a_pair_of_tensors_and_single_examples_are_not_batches(data, says):
+    with pytest.raises(SettingError, match=says):
+        Calibration.of(data)

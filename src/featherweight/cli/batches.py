@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,8 @@ def some_of(loader: Any, examples: int | None) -> Iterable[Any]:
     if needed >= number:
         return loader
     wanted = {index * number // needed for index in range(needed)}
-    return [batch for index, batch in enumerate(loader) if index in wanted]
+    read = itertools.islice(loader, max(wanted) + 1)
+    return [batch for index, batch in enumerate(read) if index in wanted]
 
 
 def _size(batch: Any) -> int:

@@ -12,6 +12,7 @@ from featherweight.cli.scanning import Scanning, curve_of, fractions, say_worst
 from featherweight.errors import SettingError
 from featherweight.report import WeightSensitivityRecord, weight_sensitivity_page
 from featherweight.sparsity.allocation.sensitivity import rising
+from featherweight.sparsity.observing import learner_of
 from featherweight.sparsity.recipe import Recipe
 from featherweight.sparsity.sensitivity import LEVELS, Sensitivity, sensitivity
 
@@ -28,6 +29,10 @@ class WeightScan(Scanning):
         """Return the scan of a command, by the names of its options; None: not given."""
         criterion, pattern = asked["criterion"] or "magnitude", asked["pattern"] or "unstructured"
         Recipe(criterion=criterion, pattern=pattern)  # an unknown name is an answer before anything is made
+        if learner_of(criterion) is not None:
+            raise SettingError(
+                f"--criterion {criterion} learns while a network trains: a scan trains nothing."
+            )
         levels = _levels(asked["levels"])
         return cls(criterion=criterion, pattern=pattern, levels=levels, **cls.common(asked))
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from featherweight.core.batches import Loss, loss_of, moved, outputs_of, read_batch
 from featherweight.core.eager import eager
@@ -48,6 +48,13 @@ def check_rereadable(data: Any) -> None:
             f"data= is read at each update, and a {type(cast('object', source)).__name__} only once: "
             f"pass {_FORMS}."
         )
+
+
+def _is_one_batch(data: Any) -> bool:
+    """Whether it is one batch, a pair of tensors for example, or less, and not several."""
+    if isinstance(data, tuple):
+        return len(data) == 2 and all(isinstance(part, Tensor) for part in cast("tuple[Any, ...]", data))
+    return isinstance(data, (Tensor, str, bytes, Mapping))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +108,13 @@ class Calibration:
             return data
         if data is None:
             raise SettingError(f"{wanted_by} looks at data: pass data=, {_FORMS}.")
-        alone = isinstance(data, (Tensor, str, bytes, Mapping))  # one batch at most, not batches
-        if alone or not (isinstance(data, Iterable) or callable(data)):
-            kind = type(cast("object", data)).__name__
+        kind = type(cast("object", data)).__name__
+        if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+            raise SettingError(
+                f"data= of {wanted_by} is {_FORMS}; got a {kind}, which has single examples: "
+                f"wrap it in a torch DataLoader."
+            )
+        if _is_one_batch(data) or not (isinstance(data, Iterable) or callable(data)):
             raise SettingError(f"data= of {wanted_by} is {_FORMS}; got a {kind}. One batch is a list of one.")
         source = cast("Iterable[Any] | Losses", data)
         if loss not in (None, F.cross_entropy) and not isinstance(source, Iterable):

@@ -79,7 +79,8 @@ def prune_oneshot(
         memory_limit: bytes of Hessians to be held at once, though always those of one layer; as many layers
             as fit share a pass over the data and see each other unpruned. One pass more counts the bytes.
             None: one layer a pass, each sees all before it pruned.
-        run_dir: a folder for finished layers; a second call with it, on the network as it was, goes on.
+        run_dir: a folder for finished layers; a second call with it, on the network as it was and the
+            same data (which is not checked), goes on.
         progress: show the layers as they are done.
         seed: seed of everything random.
 
