@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from featherweight.core.fingerprint import fingerprint
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluated
 from featherweight.distillation.attention_taps import Attention
-from featherweight.distillation.cache.fingerprint import fingerprint
 from featherweight.distillation.outputs import first_tensor, moved
 from featherweight.distillation.taps import Tap
 from featherweight.distillation.watch import Reading, Watch

@@ -7,7 +7,8 @@ from tests.distillation.cache.functions import Function, N, Vectors, assert_same
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler
 
-from featherweight.distillation.cache import Identity, TeacherCache, Teaching, fill, fingerprint
+from featherweight.core.fingerprint import fingerprint
+from featherweight.distillation.cache import Identity, TeacherCache, Teaching, fill
 from featherweight.distillation.losses import View
 from featherweight.errors import DataError
 

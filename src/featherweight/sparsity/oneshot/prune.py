@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from featherweight.core.batches import moved
+from featherweight.core.fingerprint import fingerprint
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import Prunable, find_prunable, unwrap
 from featherweight.errors import SettingError
@@ -238,8 +239,6 @@ def _has_batch_norm(model: nn.Module) -> bool:
 
 
 def _fingerprint(model: nn.Module, run_dir: str | os.PathLike[str] | None) -> str:
-    from featherweight.distillation.cache.fingerprint import fingerprint
-
     return "" if run_dir is None else fingerprint(model)
 
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.core.batches import Loss
+from featherweight.core.fingerprint import fingerprint
 from featherweight.core.mask import Mask
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import Prunable, PrunableWeight, find_prunable, unwrap
-from featherweight.distillation.cache.fingerprint import fingerprint
 from featherweight.errors import ResumeError
 from featherweight.sparsity.allocation.sensitivity import LEVELS, rising
 from featherweight.sparsity.calibration import Calibration

@@ -1,4 +1,4 @@
-"""What tells one teacher from another."""
+"""What tells one network from another."""
 
 from __future__ import annotations
 
