@@ -1,12 +1,11 @@
 """Masks are the same in every process and hold under DistributedDataParallel (two processes, gloo)."""
 
-import subprocess
-import sys
-
 import pytest
+from tests.sparsity.two_processes import run_in_two
 
 # At the end the processes wait for each other and leave at once: gloo's threads can outlive Python's own end,
 # and abort the process then.
+
 SCRIPT = """
 import os
 import torch, torch.distributed as dist
@@ -58,9 +57,4 @@ os._exit(0)
 
 @pytest.mark.slow
 def test_two_processes(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    done = subprocess.run([*launch, str(script)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("ok") == 2
+    run_in_two(tmp_path, SCRIPT)

@@ -1,10 +1,8 @@
 """Masks of the first process are those of all, whatever each one's data say (two processes, gloo)."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
+from tests.sparsity.two_processes import run_in_two
 from torch import nn
 
 from featherweight.core.prunable import find_prunable
@@ -12,6 +10,7 @@ from featherweight.sparsity import Masks
 from featherweight.sparsity.replicas import Replicas
 
 # At the end the processes wait for each other and leave at once, as in test_ddp.py.
+
 SCRIPT = """
 import os
 import torch, torch.distributed as dist
@@ -96,12 +95,7 @@ os._exit(0)
 
 @pytest.mark.slow
 def test_two_processes_with_different_data(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    done = subprocess.run([*launch, str(script)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("ok") == 2
+    run_in_two(tmp_path, SCRIPT)
 
 
 def test_in_one_process_there_is_nothing_to_share():
