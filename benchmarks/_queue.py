@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -61,13 +62,21 @@ def perform_all(
     each = 1 if fresh else None
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=each) as pool:
         futures = [pool.submit(perform, run) for run in runs]
+        broken = 0
         for number, future in enumerate(as_completed(futures), 1):
-            record = future.result()
+            try:
+                record = future.result()
+            except Exception:  # the others go on
+                traceback.print_exc()
+                broken += 1
+                continue
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             words = " ".join(f"{name} {record[name]}" for name in shown)
             result = _result(record, figure)
             print(f"{number}/{len(runs)} {words}: {result} ({record['seconds']:.0f} s)", flush=True)
+    if broken:
+        raise SystemExit(f"{broken} of {len(runs)} runs broke off: see above. They have no record.")
 
 
 def _result(record: Record, figure: str | None) -> str:

@@ -47,6 +47,12 @@ def strategies(question: str, network: str) -> str:
     return questions.table(records(questions.RESULTS), questions.Asked.of(question, network))
 
 
+def longer_dynamic(network: str) -> str:
+    """Return the same of dynamic sparse training with four times as many steps, at two levels."""
+    asked = questions.Asked.of("dynamic", network, epochs=8, batches=320)
+    return questions.table(records(questions.RESULTS), asked, questions.FIRST)
+
+
 def beside_peers(network: str) -> str:
     """Return test accuracy, seconds and lines of code beside other libraries."""
     return peers.table(records(peers.RESULTS), network, peers.EFFORTS[network][0])
@@ -153,6 +159,7 @@ TABLES: dict[str, Callable[[], str]] = {
         for question in questions.QUESTIONS
         for network in EPOCHS
     },
+    "longer dynamic training of fashion_resnet20": lambda: longer_dynamic("fashion_resnet20"),
     **{f"peers of {network}": lambda n=network: beside_peers(n) for network in EPOCHS},
     "lottery": lambda: lenet.table(lenet.results(lenet.RESULTS)),
     "criteria cost": criteria_costs,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from benchmarks._command import command, kept_unless_smoke, run_missing
-from benchmarks._queue import of_every_seed, records
+from benchmarks._queue import of_every_seed, perform_all, records
 
 from benchmarks import _command
 
@@ -63,3 +63,15 @@ def test_a_smoke_run_has_its_own_settings_and_leaves_nothing(done: list[Run], tm
     assert not list(tmp_path.iterdir())
     with kept_unless_smoke(parser.parse_args([]), seeds=1) as args:
         assert (args.seeds, args.results) == (3, tmp_path / "r.jsonl")
+
+
+def double(run: Run) -> dict[str, Any]:
+    if run.name == "b":
+        raise RuntimeError("no memory")
+    return {**vars(run), "seconds": 1.0, "test": 0.5}
+
+
+def test_a_run_that_breaks_off_does_not_take_the_others_along(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="1 of 3 runs broke off"):
+        perform_all([RUNS[2], *RUNS[:2]], double, tmp_path / "r.jsonl", 1, ("name",), fresh=False)
+    assert [record["seed"] for record in records(tmp_path / "r.jsonl")] == [0, 1]

@@ -90,6 +90,12 @@ def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
     return loss(logits, targets)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of the first parameter; the CPU where there is none."""
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
 def moved(thing: Any, device: torch.device) -> Any:
     """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through."""
     if isinstance(thing, Tensor):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featherweight.core.batches import device_of
 from featherweight.core.trace import as_arguments, evaluating
 from featherweight.profile.records import Latency
 
@@ -64,12 +65,6 @@ def caller(model: nn.Module, inputs: Any) -> Callable[[], Any]:
     """Return what runs ``model`` on example inputs: a tensor, a tuple of arguments or a mapping of them."""
     args, kwargs = as_arguments(inputs)
     return lambda: model(*args, **kwargs)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device of the first parameter; the CPU where there is none."""
-    first = next(iter(model.parameters()), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def time_layers(

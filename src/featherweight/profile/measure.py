@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.batches import device_of
 from featherweight.core.prunable import unwrap
 from featherweight.errors import ModelError, SettingError
-from featherweight.profile.latency import caller, device_of, time_forward, time_layers
+from featherweight.profile.latency import caller, time_forward, time_layers
 from featherweight.profile.macs import count_macs, following
 from featherweight.profile.params import check_has_values
 from featherweight.profile.records import LayerProfile, Profile

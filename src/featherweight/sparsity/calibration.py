@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from featherweight.core.batches import Loss, loss_of, moved, outputs_of, read_batch
+from featherweight.core.batches import Loss, device_of, loss_of, moved, outputs_of, read_batch
 from featherweight.core.eager import eager
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluated
@@ -246,12 +246,6 @@ def _step(random: OwnRandom, grad: bool) -> Generator[None]:
     """Set the modes of a forward pass within the block."""
     with random.used(), torch.inference_mode(False), torch.set_grad_enabled(grad), eager():
         yield
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device of the first parameter; the CPU where there is none."""
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def _started(source: Iterable[Any]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from featherweight.core.batches import outputs_of
+from featherweight.core.batches import device_of, moved, outputs_of
 from featherweight.errors import SettingError
 from featherweight.structured.graph_module import RewrittenModule
 
@@ -26,7 +26,7 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
     Args:
         model: a network, as it is after ``prune_structured``. Everything but batch norm evaluates.
         data: batches ``(inputs, targets)``, or mappings of keyword arguments ("labels" is left out); of the
-            training data, never of the test set.
+            training data, never of the test set. They are moved to the model's device.
         batches: how many to take at most, at least 1.
 
     Returns:
@@ -42,7 +42,7 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
     if not layers:
         return 0
     training = {module: module.training for module in model.modules()}
-    seen = 0
+    seen, device = 0, device_of(model)
     model.eval()
     try:
         with torch.no_grad(), _averaging(layers):
@@ -51,7 +51,7 @@ def reestimate_batch_norm(model: nn.Module, data: Iterable[Any], *, batches: int
                     layer.momentum = 1 / seen  # the mean of all batches until now
                 for graph in graphs:
                     graph.recompile()
-                outputs_of(model, batch, labels=False)
+                outputs_of(model, moved(batch, device), labels=False)
     finally:
         for module, mode in training.items():
             module.training = mode

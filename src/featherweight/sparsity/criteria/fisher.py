@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap  # pyright: ignore[reportPrivateImportUsage]
 from torch.utils._pytree import tree_map
 
-from featherweight.core.batches import moved
+from featherweight.core.batches import device_of, moved
 from featherweight.core.eager import eager
 from featherweight.core.trace import evaluated
-from featherweight.sparsity.calibration import Calibration, check_not_empty, device_of
+from featherweight.sparsity.calibration import Calibration, check_not_empty
 from featherweight.sparsity.criteria._base import Context, Scores, criteria
 from featherweight.sparsity.criteria._examples import Examples
 from featherweight.sparsity.criteria._gradients import Leaves, OverData

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call  # pyright: ignore[reportPrivateImportUsage]
 
-from featherweight.core.batches import LABELS, entry, inputs_of, moved, tensors_in
+from featherweight.core.batches import LABELS, device_of, entry, inputs_of, moved, tensors_in
 from featherweight.core.eager import eager
 from featherweight.core.trace import as_arguments, evaluated
 from featherweight.errors import ModelError, SettingError
-from featherweight.sparsity.calibration import Calibration, device_of
+from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria._base import Context, Scores, check_rounds, criteria
 from featherweight.sparsity.criteria._gradients import Leaves
 

@@ -11,12 +11,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from featherweight.core.batches import moved, outputs_of
+from featherweight.core.batches import device_of, moved, outputs_of
 from featherweight.core.prunable import PrunableWeight
 from featherweight.core.rows import rows_shape
 from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
-from featherweight.sparsity.calibration import Calibration, device_of
+from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.layer_inputs import EnoughError, InputWatch, valid_positions, watched_inputs
 from featherweight.sparsity.oneshot._moments import InputMoments, Moments, bytes_of
 

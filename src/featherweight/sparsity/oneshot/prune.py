@@ -12,13 +12,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from featherweight.core.batches import moved
 from featherweight.core.fingerprint import fingerprint
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import Prunable, find_prunable, unwrap
 from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import AllocationLike
-from featherweight.sparsity.calibration import Calibration, device_of
+from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.oneshot._layer import Layer, Pruned, bias_of
 from featherweight.sparsity.oneshot._moments import Moments
@@ -230,8 +229,7 @@ def _reestimate(passes: Passes) -> None:
     from featherweight.structured.batch_norm import reestimate_batch_norm
 
     batches = cast("list[Any]", passes.data.source)
-    device = device_of(passes.model)
-    reestimate_batch_norm(passes.model, (moved(batch, device) for batch in batches), batches=len(batches))
+    reestimate_batch_norm(passes.model, batches, batches=len(batches))
 
 
 def _has_batch_norm(model: nn.Module) -> bool:

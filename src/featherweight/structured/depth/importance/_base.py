@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from featherweight._registry import Registry
-from featherweight.core.batches import LABELS, loss_of, read_batch
+from featherweight.core.batches import LABELS, device_of, loss_of, moved, read_batch
 from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import SettingError
 from featherweight.structured.depth.blocks import Block
@@ -51,13 +51,15 @@ class Scene:
         return bypassed(self.network, [*self.bypasses, *(b for block in blocks for b in block.bypasses)])
 
     def batches(self) -> Iterator[tuple[Example, Any]]:
-        """Yield inputs, in the order of the example's, and targets of the data.
+        """Yield inputs, in the order of the example's, and targets of the data, on the network's device.
 
         Raises:
             SettingError: a batch has another form, or other names than the example inputs.
             ModelError: the graph holds for one batch size only, and the inputs have another.
         """
-        for batch in self.data or ():
+        device = device_of(self.network)
+        for item in self.data or ():
+            batch = moved(item, device)
             inputs, targets = read_batch(batch)
             if isinstance(self.example, Mapping):
                 given = batch if isinstance(batch, Mapping) and LABELS in self.example else inputs
