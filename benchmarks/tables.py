@@ -16,7 +16,7 @@ from benchmarks.distillation import accuracy as distillation
 from benchmarks.distillation import language, overhead
 from benchmarks.distillation import pruning as taught_pruning
 from benchmarks.lottery import lenet
-from benchmarks.methods import criteria_cost, peers, questions
+from benchmarks.methods import criteria_cost, movement, peers, questions
 from benchmarks.methods.accuracy import RESULTS as ACCURACY
 from benchmarks.methods.accuracy import table
 from benchmarks.methods.runs import MAIN, METHODS, Run
@@ -56,6 +56,12 @@ def longer_dynamic(network: str) -> str:
 def beside_peers(network: str) -> str:
     """Return test accuracy, seconds and lines of code beside other libraries."""
     return peers.table(records(peers.RESULTS), network, peers.EFFORTS[network][0])
+
+
+def movement_scores() -> str:
+    """Return whether movement scores are the same with other batches."""
+    stored = _stored("movement")
+    return movement.table(stored) + f"\n\n{_machine(stored)}"
 
 
 def criteria_costs() -> str:
@@ -161,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     },
     "longer dynamic training of fashion_resnet20": lambda: longer_dynamic("fashion_resnet20"),
     **{f"peers of {network}": lambda n=network: beside_peers(n) for network in EPOCHS},
+    "movement scores": movement_scores,
     "lottery": lambda: lenet.table(lenet.results(lenet.RESULTS)),
     "criteria cost": criteria_costs,
     **{

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks._command import command, kept_unless_smoke, run_missing
 from benchmarks._queue import Record, of_every_seed, spread
-from benchmarks.oneshot.runs import METHODS, Run, perform
+from benchmarks.oneshot.runs import METHODS, Run, methods_for, perform
 from benchmarks.oneshot.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "oneshot.jsonl"
@@ -50,10 +50,10 @@ def wanted(
 ) -> Iterator[Run]:
     """Yield the runs of a network, a seed after the other; of as many examples as its task has, for None."""
     examples = examples or TASKS[network].examples
-    levels, methods = list(levels), list(methods)
+    levels, names = list(levels), [name for name in methods if name in methods_for(TASKS[network])]
     for seed in range(seeds):
         for level in levels:
-            for name in methods:
+            for name in names:
                 yield asked(network, name, level, seed=seed, examples=examples, evaluated=evaluated)
 
 
@@ -65,7 +65,7 @@ def table(done: list[Record], network: str, examples: int | None = None, evaluat
         (name, level): of_every_seed(
             done, asked(network, name, level, seed=0, examples=examples, evaluated=evaluated)
         )
-        for name in METHODS
+        for name in methods_for(task)
         for level in LEVELS
     }
     caption = f"{examples} examples to calibrate with, {evaluated} to compare on, {_seeds(runs)}"
@@ -93,9 +93,9 @@ def _seeds(runs: Found) -> str:
 
 def _grid(runs: Found, figure: str, digits: int) -> str:
     lines = [f"| method | {' | '.join(LEVELS)} |", "|---" * (len(LEVELS) + 1) + "|"]
-    for name, method in METHODS.items():
+    for name in dict.fromkeys(name for name, _ in runs):
         cells = [_cell(runs[name, level], figure, digits) for level in LEVELS]
-        lines.append(f"| {method.title} | {' | '.join(cells)} |")
+        lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -103,13 +103,13 @@ def _costs(runs: Found) -> str:
     levels = [level for level in LEVELS if level in ("50%", "2:4")]
     head = [f"{level}, {unit}" for level in levels for unit in ("s", "MB")]
     lines = [f"| method | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
-    for name, method in METHODS.items():
+    for name in dict.fromkeys(name for name, _ in runs):
         cells = [
             _cell(runs[name, level], figure, digits)
             for level in levels
             for figure, digits in (("processor_seconds", 1), ("peak_mb", 0))
         ]
-        lines.append(f"| {method.title} | {' | '.join(cells)} |")
+        lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -2,8 +2,9 @@
 
 Pruning is measured in a fresh process that did nothing before but load the network and its calibration data.
 For every method, the random one too, layers are pruned one after the other, biases make up for what outputs
-lost on average, and the statistics of batch norm are estimated anew: all of it on the calibration data, and
-timed. Every layer is pruned as much as the others, unless the method's title says otherwise.
+lost on average, and the statistics of batch norm are matched to the dense network's: all of it on the
+calibration data, and timed. Every layer is pruned as much as the others. A method that does otherwise says so
+in its title.
 """
 
 from __future__ import annotations
@@ -59,11 +60,13 @@ class Method:
         title: in the tables.
         solve: as ``fw.prune_oneshot`` takes it, made for a seed.
         allocation: how many weights each layer keeps.
+        batch_norm: what becomes of its statistics.
     """
 
     title: str
     solve: Callable[[int], str | LayerMethod]
     allocation: str = "uniform"
+    batch_norm: str = "match"
 
 
 def _named(name: str) -> Callable[[int], str]:
@@ -85,7 +88,16 @@ METHODS = {
     "random": Method("random", at_random),
     "magnitude_global": Method("magnitude, all layers together", _named("magnitude"), "global"),
     **{name: Method(name, _named(name)) for name in methods},
+    **{
+        f"sparsegpt_{way}": Method(f"sparsegpt, batch norm {words}", _named("sparsegpt"), batch_norm=way)
+        for way, words in (("keep", "kept"), ("reestimate", "re-estimated"))
+    },
 }
+
+
+def methods_for(task: Task) -> dict[str, Method]:
+    """Return the methods that differ on a network."""
+    return {n: method for n, method in METHODS.items() if task.has_batch_norm or method.batch_norm == "match"}
 
 
 def perform(run: Run) -> dict[str, Any]:
@@ -118,6 +130,7 @@ def prune(model: nn.Module, batches: Batches, run: Run, skip: tuple[str, ...]) -
         method=method.solve(run.seed),
         allocation=method.allocation,
         pattern=run.pattern,
+        batch_norm=method.batch_norm,
         batches=None,
         skip=skip,
         progress=False,

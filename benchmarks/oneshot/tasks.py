@@ -31,6 +31,7 @@ class Task:
         examples: to calibrate with, unless others are asked for.
         left_alone: layers that no method prunes.
         fixed_evaluation: whether the evaluation is the same for each seed.
+        has_batch_norm: whether the network has any.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Task:
     examples: int = 128
     left_alone: Callable[[nn.Module], tuple[str, ...]] = lambda model: ()
     fixed_evaluation: bool = False
+    has_batch_norm: bool = True
 
 
 def agreement(dense: Tensor, sparse: Tensor) -> Figures:
@@ -109,6 +111,7 @@ TASKS = {
         similarity,
         "spearman",
         fixed_evaluation=True,
+        has_batch_norm=False,
     ),
     "smoke": Task(
         "an untrained network on digits, for tests and tries",

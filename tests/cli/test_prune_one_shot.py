@@ -74,16 +74,22 @@ def test_options_reach_the_library(invoke, mynet, words, settings):
     assert not same(state, expected())
 
 
-def test_batch_norm_is_estimated_unless_it_is_to_be_kept(invoke, mynet):
+def test_what_becomes_of_batch_norm(invoke, mynet):
     (mynet / "normed.py").write_text(
         "import torch\n\ndef net():\n"
         "    return torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.BatchNorm1d(16),\n"
         "        torch.nn.Linear(16, 3))\n"
     )
-    for words, kept in (([], False), (["--keep-batch-norm"], True)):
+    found = {}
+    for way in ("", "match", "reestimate", "keep"):
+        words = ["--batch-norm", way] if way else []
         result = invoke("prune", "normed:net", *WORDS, "wanda", *words)
         assert result.exit_code == 0, result.output
-        assert torch.equal(fw.load("small.safetensors")["1.running_mean"], torch.zeros(16)) == kept
+        found[way] = fw.load("small.safetensors")["1.running_mean"]
+    assert torch.equal(found["keep"], torch.zeros(16))
+    assert torch.equal(found[""], found["match"])
+    assert not torch.equal(found["match"], found["keep"])
+    assert not torch.equal(found["match"], found["reestimate"])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +106,7 @@ def test_batch_norm_is_estimated_unless_it_is_to_be_kept(invoke, mynet):
         ([*WORDS, "obs", "--damping", "-1"], "damping is a fraction"),
         ([*WORDS, "obs", "--examples", "some"], "--examples is a number of examples, at least 1, or all"),
         ([*WORDS, "obs", "--pattern", "2:4", "--sparsity", "0.3"], "lowest sparsity that works is 0.5"),
+        ([*WORDS, "obs", "--batch-norm", "anew"], "batch_norm is one of 'match', 'reestimate', 'keep'"),
         ([*WORDS, "obs", "--run-dir", "mynet.py"], "is a file"),
         ([*WORDS, "obs", "--run-dir", "mynet.py/layers"], "'mynet.py' is a file"),
         ([*WORDS, "obs", "--macs", "0.5"], "--macs would do nothing without --structured"),

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from featherweight.errors import SettingError
+from featherweight.sparsity.oneshot.batch_norm import Statistics, matched
 
 
 def test_a_bias_makes_up_for_the_mean():
@@ -57,15 +58,101 @@ def test_a_skipped_bias_of_attention_stays():
     )
 
 
-def test_batch_norm_is_estimated_anew():
+def test_batch_norm_leaves_the_mean_and_variance_of_the_dense_network():
     model, data = trained("convolutional")
-    untouched, _ = trained("convolutional")
-    quietly(model, 0.8, data)
-    quietly(untouched, 0.8, data, reestimate_batch_norm=False)
-    assert same(state(trained("convolutional")[0][1]), state(untouched[1]))
+    dense, _ = trained("convolutional")
+    kept, _ = trained("convolutional")
+    one = data[:1]  # several batches: the mean of what each asks for
+    quietly(model, 0.8, one)
+    quietly(kept, 0.8, one, batch_norm="keep")
+    assert same(state(dense[1]), state(kept[1]))
+    with torch.no_grad():
+        for end in (2, 5):
+            wanted, found, otherwise = (each[:end](one[0][0]) for each in (dense, model, kept))
+            for moment in (torch.mean, torch.std):
+                assert torch.allclose(moment(found, (0, 2, 3)), moment(wanted, (0, 2, 3)), atol=1e-4)
+            assert not torch.allclose(otherwise.std((0, 2, 3)), wanted.std((0, 2, 3)), atol=1e-2)
+
+
+def test_where_nothing_goes_statistics_stay():
+    model, data = trained("convolutional")
+    before = state(model)
+    quietly(model, 0.0, data)
+    after = state(model)
+    for name in ("1.running_mean", "1.running_var", "4.running_mean", "4.running_var"):
+        assert torch.allclose(after[name], before[name], rtol=1e-4, atol=1e-5), name
+
+
+def test_data_unlike_those_of_training_do_harm_when_estimated_anew_and_not_when_matched():
+    losses = {}
+    for way in ("match", "reestimate", "keep"):
+        model, data = trained("convolutional")
+        quietly(model, 0.1, [(0.2 * x + 1, y) for x, y in data[:1]], method="magnitude", batch_norm=way)
+        with torch.no_grad():
+            losses[way] = sum(float(F.cross_entropy(model(x), y)) for x, y in data)
+    assert losses["match"] < 0.8 * losses["reestimate"]
+    assert losses["match"] < 1.1 * losses["keep"]
+
+
+def test_channels_that_died_or_never_varied_keep_their_variance():
+    norm, before = nn.BatchNorm2d(2), Statistics(torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0]))
+    varied = Statistics(torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.0]))
+    now = Statistics(torch.tensor([0.0, 5.0]), torch.tensor([0.0, 1.0]))
+    found = matched(norm, before, varied, now)
+    assert torch.allclose(found.variance, before.variance)
+    assert torch.allclose(found.mean, torch.tensor([1.0, 4.0]))
+
+
+def test_what_is_matched_by_hand():
+    norm, before = nn.BatchNorm1d(1, eps=0.5), Statistics(torch.tensor([1.0]), torch.tensor([3.5]))
+    found = matched(
+        norm,
+        before,
+        Statistics(torch.tensor([5.0]), torch.tensor([1.0])),
+        Statistics(torch.tensor([2.0]), torch.tensor([0.25])),
+    )
+    # left it with mean (5 - 1) / 2 = 2 and deviation 1 / 2
+    deviation = torch.sqrt(found.variance + 0.5)
+    assert torch.allclose((2.0 - found.mean) / deviation, torch.tensor([2.0]))
+    assert torch.allclose(0.5 / deviation, torch.tensor([0.5]))
+
+
+def test_a_norm_that_is_used_twice_is_matched_over_both_calls():
+    torch.manual_seed(0)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 8)
+            self.norm = nn.BatchNorm1d(8)
+            self.last = nn.Linear(8, 3)
+
+        def forward(self, x):
+            x = self.norm(input=self.first(x)).relu()
+            return self.last(self.norm(self.second(x)).relu())
+
+    model = Twice().eval()
+    data = [(torch.randn(64, 6), torch.zeros(64).long()) for _ in range(3)]
+    quietly(model, 0.7, data, method="magnitude", correct_bias=False)
+    assert float(model.norm.running_var.mean()) < 0.8, "outputs became weaker"
+    assert not model.training
+    assert not model.norm._forward_pre_hooks
+
+
+def test_batch_norm_can_be_estimated_anew():
+    model, data = trained("convolutional")
+    quietly(model, 0.8, data, batch_norm="reestimate")
     with torch.no_grad():
         first = torch.cat([model[0](x) for x, _ in data])
     assert torch.allclose(model[1].running_mean, first.mean((0, 2, 3)), atol=1e-4)
+
+
+def test_what_becomes_of_batch_norm_has_a_name():
+    model, data = trained("convolutional", 0)
+    before = state(model)
+    with pytest.raises(SettingError, match="batch_norm is one of 'match', 'reestimate', 'keep'; got 'anew'"):
+        quietly(model, 0.5, data, batch_norm="anew")
+    assert same(state(model), before)
 
 
 def test_batch_norm_needs_batches():
@@ -74,6 +161,7 @@ def test_batch_norm_needs_batches():
     def losses(m):
         return (F.cross_entropy(m(x), y) for x, y in data)
 
-    with pytest.raises(SettingError, match="reestimate_batch_norm=False"):
-        quietly(model, 0.5, losses)
-    quietly(model, 0.5, losses, reestimate_batch_norm=False).check(model)
+    for way in ("match", "reestimate"):
+        with pytest.raises(SettingError, match="batch_norm='keep'"):
+            quietly(model, 0.5, losses, batch_norm=way)
+    quietly(model, 0.5, losses, batch_norm="keep").check(model)

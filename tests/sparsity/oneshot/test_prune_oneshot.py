@@ -20,7 +20,7 @@ def test_the_loss_is_lower_than_with_magnitude(network):
     losses = {}
     for method in ("magnitude", "sparsegpt", "obs", "alps"):
         model, data = trained(network)
-        quietly(model, 0.6, data, method=method, correct_bias=False, reestimate_batch_norm=False)
+        quietly(model, 0.6, data, method=method, correct_bias=False, batch_norm="keep")
         losses[method] = loss_of(model, data)
     dense = loss_of(*trained(network))
     magnitude = losses.pop("magnitude") - dense
@@ -58,7 +58,7 @@ def test_patterns_and_allocations(pattern):
 def test_magnitude_is_prune():
     model, data = trained("convolutional", 5)
     other = trained("convolutional", 5)[0]
-    quietly(model, 0.8, data, method="magnitude", correct_bias=False, reestimate_batch_norm=False)
+    quietly(model, 0.8, data, method="magnitude", correct_bias=False, batch_norm="keep")
     prune(other, 0.8, allocation="uniform")
     assert same(state(model), state(other))
 

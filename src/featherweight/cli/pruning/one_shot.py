@@ -18,6 +18,7 @@ from featherweight.cli.batches import Batches, examples_of, some_of
 from featherweight.errors import ResumeError, SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.oneshot import LayerReport, prune_oneshot
+from featherweight.sparsity.oneshot.batch_norm import check_way
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import row_pattern
 
@@ -47,13 +48,14 @@ class OneShot:
     examples: int | None = EXAMPLES
     damping: float | None = None
     correct_bias: bool = True
-    batch_norm: bool = True
+    batch_norm: str = "match"
     run_dir: Path | None = None
     data: str | None = None
 
     def __post_init__(self) -> None:
         Settings(self.method, row_pattern(self.pattern), self.damping)
         check_criterion(self.criterion, self.allocation)
+        check_way(self.batch_norm)
         for folder in () if self.run_dir is None else (self.run_dir, *self.run_dir.parents):
             if folder.is_file():
                 raise SettingError(
@@ -73,7 +75,7 @@ class OneShot:
             examples_of(asked["examples"], EXAMPLES),
             asked["damping"],
             asked["correct_bias"] is not False,
-            asked["batch_norm"] is not False,
+            asked["batch_norm"] or "match",
             asked["run_dir"],
             asked["data"],
         )
@@ -97,7 +99,7 @@ class OneShot:
                 model, sparsity, data,
                 method=self.method, allocation=self.allocation, criterion=self.criterion,
                 pattern=self.pattern, batches=None, damping=self.damping, correct_bias=self.correct_bias,
-                reestimate_batch_norm=self.batch_norm, run_dir=folder, **settings,
+                batch_norm=self.batch_norm, run_dir=folder, **settings,
             )  # fmt: skip
         return masks.layers
 

@@ -198,11 +198,11 @@ CorrectBias = Annotated[
     ),
 ]
 BatchNorm = Annotated[
-    bool | None,
-    typer.Option(
-        "--batch-norm/--keep-batch-norm",
-        help="Estimate the statistics of batch norm anew at the end (done unless given).",
-        rich_help_panel=_AT_ONCE,
+    str | None,
+    _at_once(
+        "What becomes of the statistics of batch norm at the end: match those of the dense network (unless "
+        "given), reestimate them, or keep them.",
+        "match|reestimate|keep",
     ),
 ]
 RunDir = Annotated[

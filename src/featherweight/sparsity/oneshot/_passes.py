@@ -54,7 +54,7 @@ class Passes:
             before.update(watch.uses)
 
         with watched_inputs(weights) as watch:
-            self._run(watch, self.batches, after=count)
+            self._watched(watch, after=count)
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
         return {name: most.get(name, 0) for name in watch.uses}
@@ -69,7 +69,7 @@ class Passes:
         with watched_inputs(
             weights, lambda given: held[given.name].update({given.outputs: bytes_of(given)})
         ) as watch:
-            self._run(watch, self.batches)
+            self._watched(watch)
         return {name: sum(of_outputs.values()) for name, of_outputs in held.items()}
 
     def moments(self, weights: Sequence[PrunableWeight], uses: Mapping[str, int]) -> dict[str, Moments]:
@@ -81,14 +81,22 @@ class Passes:
         with watched_inputs(weights, lambda given: sums[given.name].add(given)) as watch:
             if self.data.has_batches and all(uses[w.name] for w in weights):
                 watch.enough = {w.name: uses[w.name] for w in weights}
-            self._run(watch, self.batches)
+            self._watched(watch)
         return {name: found.result() for name, found in sums.items()}
 
-    def _run(self, watch: InputWatch, batches: int | None, after: Callable[[], None] = lambda: None) -> None:
-        if not self.data.has_batches:
-            self.data.run(self.model, batches)
-            return
-        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), batches))
+    def run(
+        self, *, before: Callable[[Any], None] = lambda batch: None, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Pass each batch through the network, evaluating, on its device.
+
+        Args:
+            before: called with each batch.
+            after: called after each batch, also if it ended early.
+
+        Raises:
+            SettingError: there are no batches.
+        """
+        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), self.batches))
         if not source:
             raise SettingError(
                 "data= gave no batch. An iterator can be read only once: pass a list or a loader."
@@ -96,12 +104,21 @@ class Passes:
         with evaluated(self.model), torch.no_grad():
             for item in source:
                 batch = moved(item, device_of(self.model))
-                watch.valid = valid_positions(batch, self.model)
-                if watch.enough:
-                    watch.uses.clear()
+                before(batch)
                 with suppress(EnoughError):
                     outputs_of(self.model, batch, labels=True)
                 after()
+
+    def _watched(self, watch: InputWatch, after: Callable[[], None] = lambda: None) -> None:
+        def before(batch: Any) -> None:
+            watch.valid = valid_positions(batch, self.model)
+            if watch.enough:
+                watch.uses.clear()
+
+        if self.data.has_batches:
+            self.run(before=before, after=after)
+        else:
+            self.data.run(self.model, self.batches)
 
 
 def _not_seen(unseen: Mapping[str, str]) -> str:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from featherweight.core.fingerprint import fingerprint
 from featherweight.core.masks import Masks
@@ -26,6 +25,7 @@ from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._problem import Method
 from featherweight.sparsity.oneshot._saved import SavedLayers
 from featherweight.sparsity.oneshot._view import View, view
+from featherweight.sparsity.oneshot.batch_norm import Norms, check_way
 from featherweight.sparsity.oneshot.report import OneShotMasks
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import Pattern, row_pattern
@@ -47,7 +47,7 @@ def prune_oneshot(
     damping: float | None = None,
     skip: Sequence[str] = (),
     correct_bias: bool = True,
-    reestimate_batch_norm: bool = True,
+    batch_norm: str = "match",
     memory_limit: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -75,7 +75,10 @@ def prune_oneshot(
             methods that solve by it.
         skip: names or patterns of parameters and modules to leave alone, biases too.
         correct_bias: add to a layer's bias what its outputs lost on average.
-        reestimate_batch_norm: estimate the statistics of batch norm anew at the end, on the same batches.
+        batch_norm: what becomes of its statistics at the end, on the same batches: "match" gives what leaves
+            it the mean and variance of the dense network's; "reestimate" estimates them anew, which asks for
+            many batches of the training data, and is what happens to a network that ``prune_structured``
+            rewrote as a graph; "keep" leaves them as they are.
         memory_limit: bytes of Hessians to be held at once, though always those of one layer; as many layers
             as fit share a pass over the data and see each other unpruned. One pass more counts the bytes.
             None: one layer a pass, each sees all before it pruned.
@@ -101,17 +104,14 @@ def prune_oneshot(
     check_criterion(criterion, allocation)
     settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit)
     _check_batches(batches)
+    check_way(batch_norm)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
     check_memory(model, prunable)
-    norms = reestimate_batch_norm and _has_batch_norm(inner)
-    if norms and not found.has_batches:
-        raise SettingError(
-            "Batch norm is re-estimated on batches: pass them as data=, or reestimate_batch_norm=False."
-        )
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
     passes = Passes(inner, found.held(batches), batches)
+    norms = Norms.of(passes, batch_norm)
     uses = passes.uses(prunable.weights)
     kept = {
         n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=passes.data, before=zeros).items()
@@ -125,8 +125,7 @@ def prune_oneshot(
         layers = run.prune(
             _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None), shown
         )
-        if norms:
-            _reestimate(passes)
+        norms.mend()
     by_name = {layer.report.name: layer for layer in layers}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
     replicas = Replicas.of_wrapper(model)
@@ -223,17 +222,6 @@ def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
             for tensor, values in before:
                 tensor.copy_(values)
         raise
-
-
-def _reestimate(passes: Passes) -> None:
-    from featherweight.structured.batch_norm import reestimate_batch_norm
-
-    batches = cast("list[Any]", passes.data.source)
-    reestimate_batch_norm(passes.model, batches, batches=len(batches))
-
-
-def _has_batch_norm(model: nn.Module) -> bool:
-    return any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in model.modules())
 
 
 def _fingerprint(model: nn.Module, run_dir: str | os.PathLike[str] | None) -> str:
