@@ -8,6 +8,7 @@ loss of its own; a graph takes them where it was traced with them.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any, cast
@@ -91,19 +92,26 @@ def loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return the device of the first parameter; the CPU where there is none."""
-    first = next(model.parameters(), None)
+    """Return the device of the first parameter, or else buffer; the CPU where there is none."""
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if first is None else first.device
 
 
 def moved(thing: Any, device: torch.device) -> Any:
-    """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through."""
+    """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through.
+
+    What has a method ``to`` of its own, such as a packed sequence, is moved by that.
+    """
     if isinstance(thing, Tensor):
         return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
     if isinstance(thing, Mapping):
         return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
+    if callable(to := getattr(thing, "to", None)):
+        return to(device)
     if isinstance(thing, tuple | list):
         values = [moved(value, device) for value in cast("list[Any]", thing)]
+        if hasattr(cast("Any", thing), "_fields"):  # a named tuple
+            return type(thing)(*values)
         return values if isinstance(thing, list) else tuple(values)
     return thing
 

@@ -18,7 +18,6 @@ from featherweight.cli.batches import Batches, examples_of, some_of
 from featherweight.errors import ResumeError, SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.oneshot import LayerReport, prune_oneshot
-from featherweight.sparsity.oneshot.batch_norm import check_way
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import row_pattern
 
@@ -53,9 +52,8 @@ class OneShot:
     data: str | None = None
 
     def __post_init__(self) -> None:
-        Settings(self.method, row_pattern(self.pattern), self.damping)
+        Settings(self.method, row_pattern(self.pattern), self.damping, batch_norm=self.batch_norm)
         check_criterion(self.criterion, self.allocation)
-        check_way(self.batch_norm)
         for folder in () if self.run_dir is None else (self.run_dir, *self.run_dir.parents):
             if folder.is_file():
                 raise SettingError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +89,14 @@ class Pruned:
         mask: of them.
         shift: (outputs,), how much the outputs fell on average: what the bias makes up for.
         report: what was done.
+        norms: statistics of the batch norms that were matched with it; see ``Norms.settled``.
     """
 
     weights: Tensor
     mask: Mask
     shift: Tensor
     report: LayerReport
+    norms: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 def bias_of(model: nn.Module, weight: PrunableWeight, skip: Sequence[str] = ()) -> nn.Parameter | None:

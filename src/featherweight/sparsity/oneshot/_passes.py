@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.layer_inputs import EnoughError, InputWatch, valid_positions, watched_inputs
 from featherweight.sparsity.oneshot._moments import InputMoments, Moments, bytes_of
+
+Preparing = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +74,31 @@ class Passes:
             self._watched(watch)
         return {name: sum(of_outputs.values()) for name, of_outputs in held.items()}
 
-    def moments(self, weights: Sequence[PrunableWeight], uses: Mapping[str, int]) -> dict[str, Moments]:
-        """Return the moments of what reaches ``weights``; a pass ends after the last of their uses."""
+    def moments(
+        self,
+        weights: Sequence[PrunableWeight],
+        uses: Mapping[str, int],
+        preparing: Preparing = lambda before_layers: nullcontext(lambda: None),
+    ) -> dict[str, Moments]:
+        """Return the moments of what reaches ``weights``; a pass ends after the last of their uses.
+
+        Args:
+            weights: of the layers that are looked at.
+            uses: how often a forward pass uses each.
+            preparing: entered for the pass with a function that says whether it has not come to the layers
+                yet; gives one to call before each batch.
+        """
         sums = {
             w.name: InputMoments(w.name, rows_shape(w.tensor.shape, w.output_dim, w.groups)[0])
             for w in weights
         }
-        with watched_inputs(weights, lambda given: sums[given.name].add(given)) as watch:
+        with (
+            watched_inputs(weights, lambda given: sums[given.name].add(given)) as watch,
+            preparing(lambda: not watch.uses) as begins,
+        ):
             if self.data.has_batches and all(uses[w.name] for w in weights):
                 watch.enough = {w.name: uses[w.name] for w in weights}
-            self._watched(watch)
+            self._watched(watch, begins)
         return {name: found.result() for name, found in sums.items()}
 
     def run(
@@ -109,8 +126,14 @@ class Passes:
                     outputs_of(self.model, batch, labels=True)
                 after()
 
-    def _watched(self, watch: InputWatch, after: Callable[[], None] = lambda: None) -> None:
+    def _watched(
+        self,
+        watch: InputWatch,
+        begins: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
         def before(batch: Any) -> None:
+            begins()
             watch.valid = valid_positions(batch, self.model)
             if watch.enough:
                 watch.uses.clear()

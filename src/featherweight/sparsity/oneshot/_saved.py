@@ -1,9 +1,9 @@
 """Finished layers on the disk, so that an interrupted run goes on.
 
 ``settings.json`` says what the run is of: what differs there is another run. ``NNNN.safetensors`` is a layer:
-"weights", "keep", "shift", and in its metadata the report. Every file is written whole or not at all. The
-data are not part of what a run is of: another run may go on with others. A run of which no layer is finished
-leaves its place to any other.
+"weights", "keep", "shift", what batch norms came to with it, and in its metadata the report. Every file is
+written whole or not at all. The data are not part of what a run is of: another run may go on with others. A
+run of which no layer is finished leaves its place to any other.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from featherweight.sparsity.oneshot.report import LayerReport
 
 _SETTINGS = "settings.json"
 _FORMAT = "featherweight.oneshot.1"
+_NORM = "norm "  # before the names of batch norms
 
 
 class SavedLayers:
@@ -71,16 +72,19 @@ class SavedLayers:
             with safe_open(path, "pt") as file:
                 report = LayerReport(**json.loads((file.metadata() or {})["report"]))
                 weights, keep, shift = (file.get_tensor(key) for key in ("weights", "keep", "shift"))
+                names = [key for key in list(file.keys()) if key.startswith(_NORM)]
+                norms = {key.removeprefix(_NORM): file.get_tensor(key) for key in names}
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise ResumeError(f"{path} is not a finished layer: {error}. Remove it to go on.") from error
         if report.name != name:
             raise ResumeError(f"{path} holds {report.name}, expected {name}. Use another run_dir.")
-        return Pruned(weights, Mask(keep), shift, report)
+        return Pruned(weights, Mask(keep), shift, report, norms)
 
     def save(self, number: int, layer: Pruned) -> None:
         """Write a layer."""
         if self._folder is not None:
             tensors = {"weights": layer.weights, "keep": layer.mask.keep, "shift": layer.shift}
+            tensors |= {_NORM + name: statistics for name, statistics in layer.norms.items()}
             meta = {"format": _FORMAT, "report": json.dumps(asdict(layer.report))}
             with replacing(self._path(number)) as file:
                 file.write(safetensors_bytes({k: t.cpu().contiguous() for k, t in tensors.items()}, meta))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.core.fingerprint import fingerprint
 from featherweight.core.masks import Masks
@@ -18,6 +18,7 @@ from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import Criterion
+from featherweight.sparsity.oneshot._batch_norm import Norms
 from featherweight.sparsity.oneshot._layer import Layer, Pruned, bias_of
 from featherweight.sparsity.oneshot._moments import Moments
 from featherweight.sparsity.oneshot._passes import Passes
@@ -25,7 +26,6 @@ from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._problem import Method
 from featherweight.sparsity.oneshot._saved import SavedLayers
 from featherweight.sparsity.oneshot._view import View, view
-from featherweight.sparsity.oneshot.batch_norm import Norms, check_way
 from featherweight.sparsity.oneshot.report import OneShotMasks
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import Pattern, row_pattern
@@ -75,10 +75,10 @@ def prune_oneshot(
             methods that solve by it.
         skip: names or patterns of parameters and modules to leave alone, biases too.
         correct_bias: add to a layer's bias what its outputs lost on average.
-        batch_norm: what becomes of its statistics at the end, on the same batches: "match" gives what leaves
-            it the mean and variance of the dense network's; "reestimate" estimates them anew, which asks for
-            many batches of the training data, and is what happens to a network that ``prune_structured``
-            rewrote as a graph; "keep" leaves them as they are.
+        batch_norm: what becomes of its statistics, frozen ones too, on the same batches: "match" gives what
+            leaves a norm the mean and variance of the dense network's, before the layers behind it are
+            pruned; "reestimate" estimates them anew at the end, which asks for many batches of the training
+            data; "keep" leaves them as they are. Padding counts.
         memory_limit: bytes of Hessians to be held at once, though always those of one layer; as many layers
             as fit share a pass over the data and see each other unpruned. One pass more counts the bytes.
             None: one layer a pass, each sees all before it pruned.
@@ -102,16 +102,14 @@ def prune_oneshot(
         sparsity, "magnitude" if criterion is None else criterion, allocation, pattern, skip, seed
     )
     check_criterion(criterion, allocation)
-    settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit)
+    settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit, batch_norm)
     _check_batches(batches)
-    check_way(batch_norm)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
     check_memory(model, prunable)
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
     passes = Passes(inner, found.held(batches), batches)
-    norms = Norms.of(passes, batch_norm)
     uses = passes.uses(prunable.weights)
     kept = {
         n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=passes.data, before=zeros).items()
@@ -119,13 +117,14 @@ def prune_oneshot(
     saved = SavedLayers(
         run_dir, {**settings.identity(), "kept": kept, "network": _fingerprint(inner, run_dir)}
     )
+    norms = Norms(passes, batch_norm, recipe.skip)
     held = None if memory_limit is None else passes.bytes_held(prunable.weights)
-    run = _Run(passes, settings, saved, uses, kept, held)
+    run = _Run(passes, settings, saved, norms, uses, kept, held)
     with _unchanged_on_failure(inner), view(progress, len(uses)) as shown:
         layers = run.prune(
             _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None), shown
         )
-        norms.mend()
+        norms.finish()
     by_name = {layer.report.name: layer for layer in layers}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
     replicas = Replicas.of_wrapper(model)
@@ -139,6 +138,7 @@ class _Run:
     passes: Passes
     settings: Settings
     saved: SavedLayers
+    norms: Norms
     uses: Mapping[str, int]
     kept: Mapping[str, int]
     held: Mapping[str, int] | None
@@ -148,21 +148,26 @@ class _Run:
         done: list[Pruned] = []
         carried = 0
         for part in _parts(layers, self.settings.memory_limit, self.held):
-            finished = {
-                layer.weight.name: self.saved.load(len(done) + i, layer.weight.name)
-                for i, layer in enumerate(part)
-            }
             shown.at(part[0].weight.name)
-            missing = [layer.weight for layer in part if finished[layer.weight.name] is None]
-            moments = self.passes.moments(missing, self.uses) if missing else {}
-            for layer in part:
+            finished = [self.saved.load(len(done) + i, layer.weight.name) for i, layer in enumerate(part)]
+            moments: dict[str, Moments] = {}
+            settled: Mapping[str, Tensor] = {}
+            if None in finished:  # what shares a pass is pruned anew together
+                weights = [layer.weight for layer in part]
+                moments = self.passes.moments(weights, self.uses, self.norms.matching)
+                settled = self.norms.settled()
+            for layer, found in zip(part, finished, strict=True):
                 name = layer.weight.name
                 shown.at(name)
                 wanted = self.kept[name] + carried
-                pruned = finished[name]
-                if pruned is None:
-                    pruned = self._pruned(layer, moments.pop(name), wanted)
+                if name in moments:
+                    pruned = replace(self._pruned(layer, moments.pop(name), wanted), norms=settled)
                     self.saved.save(len(done), pruned)
+                    settled = {}
+                else:
+                    assert found is not None
+                    pruned = found
+                    self.norms.settle(pruned.norms)
                 layer.write(pruned)
                 carried = wanted - pruned.mask.kept
                 done.append(pruned)

@@ -15,6 +15,7 @@ from featherweight.sparsity.oneshot._problem import Method, methods
 from featherweight.sparsity.patterns import RowPattern
 
 _DAMPING = 0.01  # as Frantar, Alistarh 2023
+_WAYS = ("match", "reestimate", "keep")  # of batch_norm=
 _ADDRESS = r" at 0x[0-9a-fA-F]+"  # of an object: another one in every process
 
 
@@ -31,6 +32,7 @@ class Settings:
     damping: float | None = None
     correct_bias: bool = True
     memory_limit: int | None = None
+    batch_norm: str = "match"
 
     def __post_init__(self) -> None:
         check: Callable[[RowPattern], None] | None = getattr(self.chosen, "check", None)
@@ -47,6 +49,9 @@ class Settings:
         limit: Any = self.memory_limit
         if limit is not None and (not _is_number(limit) or not limit > 0):
             raise SettingError(f"memory_limit is a number of bytes above 0, or None; got {limit!r}.")
+        if self.batch_norm not in _WAYS:
+            ways = ", ".join(map(repr, _WAYS))
+            raise SettingError(f"batch_norm is one of {ways}; got {self.batch_norm!r}.")
 
     @property
     def chosen(self) -> Method:
@@ -68,6 +73,7 @@ class Settings:
             "damping": float(self.fraction),
             "correct_bias": self.correct_bias,
             "memory_limit": None if limit is None else float(limit),
+            "batch_norm": self.batch_norm,
         }
 
 

@@ -1,0 +1,227 @@
+"""The statistics of batch norm, after what reaches it has changed.
+
+Matching gives each channel the statistics with which, on the same data, it leaves batch norm with the mean
+and the variance that it had in the dense network: outputs that became weaker are amplified (Jordan et al.
+2022, https://arxiv.org/abs/2211.08403). Where nothing was pruned, nothing changes. Estimating the statistics
+anew instead makes the network fit the data: where they are few, or unlike those that it was trained on, it
+loses by that alone, also if it is dense.
+
+A norm is matched in the pass that looks at the inputs of the layer behind it, so that this layer is pruned
+for what it will get. While the pass runs, a norm has the statistics that the batches until then ask for;
+after it, those of all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from featherweight.core.eager import eager
+from featherweight.core.skip import matches_any
+from featherweight.errors import ModelError, SettingError
+from featherweight.sparsity.oneshot._passes import Passes
+
+_LEAST = 1e-5  # of the running variance: a channel that varies less on the data tells nothing
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many values reached each channel, their mean and variance.
+
+    Attributes:
+        count: of values.
+        mean: (channels,) float64.
+        variance: (channels,) float64, of the population.
+    """
+
+    count: int
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> Pool | None:
+        """Return that of (n, channels, ...); None where there is no value."""
+        channels = inputs.shape[1]
+        if not inputs.numel():
+            return None
+        others = [dim for dim in range(inputs.ndim) if dim != 1]
+        variance, mean = torch.var_mean(inputs.detach().to(_wide(inputs)), others, correction=0)
+        return cls(inputs.numel() // channels, _double(mean), _double(variance))
+
+    def with_(self, other: Pool | None) -> Pool:
+        """Return that of the values of both (Chan, Golub, LeVeque 1979)."""
+        if other is None:
+            return self
+        count = self.count + other.count
+        share = other.count / count
+        step = other.mean - self.mean
+        variance = self.variance * (1 - share) + other.variance * share + step.square() * share * (1 - share)
+        return Pool(count, self.mean + step * share, variance)
+
+
+Statistics = tuple[Tensor, Tensor]  # running mean and variance, (channels,)
+Place = tuple[int, str, int]  # batch, norm, and which of its calls
+
+
+def matched(eps: float, before: Statistics, dense: Pool, now: Pool) -> Statistics:
+    """Return running statistics with which ``now`` leaves a norm as ``dense`` did.
+
+    Args:
+        eps: of the norm.
+        before: its running statistics, by which ``dense`` was normalised.
+        dense: what reached it in the dense network.
+        now: what reaches it.
+    """
+    mean, variance = (_double(each) for each in before)
+    tells = torch.minimum(dense.variance, now.variance) > _LEAST * (variance + eps)
+    ratio = torch.where(tells, now.variance / dense.variance.clamp_min(1e-300), 1.0)
+    wanted = ((variance + eps) * ratio - eps).clamp_min(0)
+    ratio = (wanted + eps) / (variance + eps)
+    return now.mean - (dense.mean - mean) * ratio.sqrt(), wanted
+
+
+class Norms:
+    """The batch norms of a network while its layers are pruned one after the other."""
+
+    def __init__(self, passes: Passes, way: str, skip: Sequence[str] = ()) -> None:
+        """Look at the network as it is; with "match" that takes a pass.
+
+        Args:
+            passes: the network and the data.
+            way: as ``prune_oneshot`` takes it.
+            skip: norms to leave alone.
+
+        Raises:
+            SettingError: the data are no batches.
+        """
+        self._passes, self._way = passes, way
+        self._norms = {} if way == "keep" else _norms_of(passes.model, skip)
+        if self._norms and not passes.data.has_batches:
+            raise SettingError(
+                "The statistics of batch norm are set on batches: pass them as data=, or batch_norm='keep'."
+            )
+        self._before = {n: (m.running_mean.clone(), m.running_var.clone()) for n, m in self._norms.items()}
+        self._dense: dict[Place, Pool] = {}
+        self._open = set(self._norms) if way == "match" else set[str]()
+        if self._open:
+            self._look()
+        self._calls = Counter(name for _, name, _ in self._dense)
+        self._settled = set[str]()
+
+    def _look(self) -> None:
+        def note(place: Place, inputs: Tensor) -> None:
+            if (pool := Pool.of(inputs)) is not None:
+                self._dense[place] = pool
+
+        with eager(), self._watched(note) as begins:
+            self._passes.run(before=lambda batch: begins())
+
+    @contextmanager
+    def matching(self, before_layers: Callable[[], bool]) -> Generator[Callable[[], None]]:
+        """Match the norms that a pass within the block comes to; to be told when a batch begins.
+
+        Args:
+            before_layers: whether the pass has not come yet to the layers that are to be pruned.
+        """
+        pools: dict[str, tuple[Pool, Pool]] = {}
+        seen = Counter[str]()
+
+        def match(place: Place, inputs: Tensor) -> None:
+            name, dense = place[1], self._dense.get(place)
+            if name not in self._open or dense is None or not before_layers():
+                return
+            now = Pool.of(inputs)
+            if now is None:
+                return
+            seen[name] += 1
+            if name in pools:
+                dense, now = pools[name][0].with_(dense), pools[name][1].with_(now)
+            pools[name] = dense, now
+            norm = self._norms[name]
+            self._write(name, matched(norm.eps, self._before[name], dense, now))
+
+        with self._watched(match) as begins:
+            yield begins
+        self._settled = {name for name, count in seen.items() if count == self._calls[name]}
+        self._open -= self._settled
+
+    def settled(self) -> dict[str, Tensor]:
+        """Return the statistics of the norms that the last pass matched, (2, channels): mean, variance."""
+        norms = {name: self._norms[name] for name in sorted(self._settled)}
+        return {name: torch.stack([norm.running_mean, norm.running_var]) for name, norm in norms.items()}
+
+    def settle(self, found: Mapping[str, Tensor]) -> None:
+        """Take over what ``settled`` returned in another process."""
+        for name, (mean, variance) in found.items():
+            self._write(name, (mean, variance))
+            self._open.discard(name)
+
+    def finish(self) -> None:
+        """Set the statistics that are still to be set, now that all layers are pruned."""
+        if self._way == "reestimate" and self._norms:
+            from featherweight.structured.batch_norm import reestimate_batch_norm
+
+            batches = cast("list[Any]", self._passes.data.source)
+            reestimate_batch_norm(self._passes.model, batches, batches=len(batches))
+        if self._open:
+            with eager(), self.matching(lambda: True) as begins:
+                self._passes.run(before=lambda batch: begins())
+
+    def _write(self, name: str, statistics: Statistics) -> None:
+        if not all(bool(each.isfinite().all()) for each in statistics):
+            raise ModelError(f"What reaches {name} is not finite.")
+        norm = self._norms[name]
+        norm.running_mean.copy_(statistics[0])
+        norm.running_var.copy_(statistics[1])
+
+    @contextmanager
+    def _watched(self, see: Callable[[Place, Tensor], None]) -> Generator[Callable[[], None]]:
+        """Call ``see`` before each call of a norm; to be told when a batch begins."""
+        batch, calls = 0, Counter[str]()
+
+        def begins() -> None:
+            nonlocal batch
+            batch += 1
+            calls.clear()
+
+        def hook(name: str) -> Callable[..., None]:
+            def reached(norm: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+                calls[name] += 1
+                see((batch, name, calls[name]), args[0] if args else kwargs["input"])
+
+            return reached
+
+        handles = [m.register_forward_pre_hook(hook(n), with_kwargs=True) for n, m in self._norms.items()]
+        try:
+            yield begins
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _norms_of(model: nn.Module, skip: Sequence[str]) -> dict[str, Any]:
+    """Return the batch norms with running statistics by name, without those to leave alone."""
+    found: dict[str, Any] = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    return {
+        name: norm
+        for name, norm in found.items()
+        if norm.running_mean is not None
+        and not any(matches_any(pattern, [(f"{name}.running_mean",)]) for pattern in skip)
+    }
+
+
+def _wide(inputs: Tensor) -> torch.dtype:
+    """Return the type to sum in: at least float32."""
+    return torch.promote_types(inputs.dtype, torch.float32)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    """Return it in float64, where the device has that."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
