@@ -66,7 +66,7 @@ def perform_all(
         for number, future in enumerate(as_completed(futures), 1):
             try:
                 record = future.result()
-            except Exception:  # the others go on
+            except (Exception, SystemExit):  # the others go on
                 traceback.print_exc()
                 broken += 1
                 continue

@@ -143,7 +143,7 @@ PEERS = {
 
 
 def perform(run: Run) -> dict[str, Any]:
-    """Do one run on one thread and return its record."""
+    """Do one run on one thread and return its record; another library's error is its record."""
     torch.set_num_threads(1)
     started = time.perf_counter()
     peer = PEERS[run.peer]
@@ -163,7 +163,12 @@ def perform(run: Run) -> dict[str, Any]:
 
     example = next(iter(loaders.validate))[0][:1]
     begun = time.process_time()
-    sparse = peer.prune(model, run.sparsity, example, train)
+    try:
+        sparse = peer.prune(model, run.sparsity, example, train)
+    except RuntimeError as error:
+        if run.peer.startswith("featherweight"):
+            raise
+        return asdict(run) | {"failed": str(error), "seconds": time.perf_counter() - started}
     whole = time.process_time() - begun
     weights = dict(sparse.named_parameters())
     return asdict(run) | {
@@ -218,6 +223,9 @@ def _rows(done: list[Record], network: str, effort: Effort, levels: Sequence[flo
         runs = [Run(network, name, level, 0, effort.epochs, effort.batches) for level in levels]
         by_level = [of_every_seed(done, run) for run in runs]
         every = [record for found in by_level for record in found]
+        if any(record.get("failed") for record in every):
+            rows.append(f"| {peer.title} | {' | '.join(['fails'] * len(levels))} | | | | |")
+            continue
         cells = [spread([100 * record["test"] for record in found]) for found in by_level]
         cells += [
             str(max((abs(_missed(record)) for record in every), default="not run")),

@@ -189,7 +189,7 @@ def table(done: list[Record], asked: Asked, levels: Iterable[float] = LEVELS) ->
 
 
 def _device(done: list[Record], asked: Asked, levels: Iterable[float]) -> str:
-    runs = [row.run(asked, level, 0) for row in asked.question.rows() for level in levels]
+    runs = {row.run(asked, level, 0) for row in asked.question.rows() for level in levels}
     found = [record.get("device", "cpu") for run in runs for record in of_every_seed(done, run)]
     on_gpu = sorted(set(found) - {"cpu"})
     part = "" if "cpu" not in found else f" ({len(found) - found.count('cpu')} of {len(found)} runs)"
@@ -235,7 +235,8 @@ def _cell(done: list[Record], asked: Asked, row: Row, level: float) -> str:
 
 
 def _density(found: list[Record]) -> str:
-    return f"{found[0]['density']:.2f}" if found else "not run"
+    trained = [record["density"] for record in found if not record["failed"]]
+    return f"{trained[0]:.2f}" if trained else "not run"
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -66,7 +66,7 @@ class Effort:
         )
 
 
-# From trained weights, from new ones. All questions about the CNN take two cores about two hours; about
+# From trained weights, from new ones. All questions about the CNN take two cores about three hours; about
 # ResNet-20, in full, a GPU (H200, 16 workers under MPS) some minutes.
 EFFORTS = {
     "fashion_cnn": (Effort(2, 80), Effort(4, 160)),

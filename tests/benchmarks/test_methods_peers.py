@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -95,3 +95,17 @@ def test_nothing_pruned_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(PEERS, "torch", type(PEERS["torch"])("nothing", nothing))
     assert perform(Run(SMOKE, "torch", 0.9, 0, 1, 11))["zeros"] < 100
+
+
+def test_a_library_that_breaks_off_on_a_network_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(model: nn.Module, *_: Any) -> nn.Module:
+        raise RuntimeError("shape '[1, 1, 288]' is invalid")
+
+    for name in ("torch_ao", "featherweight"):
+        monkeypatch.setitem(PEERS, name, replace(PEERS[name], prune=fails))
+    [run, ours] = wanted(SMOKE, Effort(1, 1), 1, [0.9], ["torch_ao", "featherweight"])
+    done = [perform(run)]
+    assert done[0]["failed"] == "shape '[1, 1, 288]' is invalid"
+    assert "| torch.ao.pruning, layer by layer | fails |" in table(done, SMOKE, Effort(1, 1), [0.9])
+    with pytest.raises(RuntimeError, match="invalid"):
+        perform(ours)
