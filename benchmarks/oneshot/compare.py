@@ -21,8 +21,8 @@ from benchmarks.oneshot.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "oneshot.jsonl"
 LEVELS = ("50%", "60%", "70%", "80%", "2:4")
-SHOWN = ("efficientnet_lite0", "minilm")
-SEEDS, EVALUATED = 1, 256  # a network, with all methods and levels, takes a core about an hour
+SHOWN = ("efficientnet_lite0", "minilm", "fashion_resnet20")
+SEEDS = 1  # a pretrained network, with all methods and levels, takes a core about an hour
 SMOKE = 16  # examples
 
 
@@ -46,10 +46,10 @@ def wanted(
     seeds: int = SEEDS,
     *,
     examples: int | None = None,
-    evaluated: int = EVALUATED,
+    evaluated: int | None = None,
 ) -> Iterator[Run]:
     """Yield the runs of a network, a seed after the other; of as many examples as its task has, for None."""
-    examples = examples or TASKS[network].examples
+    examples, evaluated = examples or TASKS[network].examples, evaluated or TASKS[network].evaluated
     levels, names = list(levels), [name for name in methods if name in methods_for(TASKS[network])]
     for seed in range(seeds):
         for level in levels:
@@ -57,10 +57,10 @@ def wanted(
                 yield asked(network, name, level, seed=seed, examples=examples, evaluated=evaluated)
 
 
-def table(done: list[Record], network: str, examples: int | None = None, evaluated: int = EVALUATED) -> str:
+def table(done: list[Record], network: str, examples: int | None = None, evaluated: int | None = None) -> str:
     """Return the figure, the error of the outputs, seconds and memory, as Markdown tables."""
     task = TASKS[network]
-    examples = examples or task.examples
+    examples, evaluated = examples or task.examples, evaluated or task.evaluated
     runs = {
         (name, level): of_every_seed(
             done, asked(network, name, level, seed=0, examples=examples, evaluated=evaluated)
@@ -127,7 +127,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--levels", nargs="+", default=list(LEVELS), help="such as 50%% or 2:4")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--examples", type=int, help="to calibrate with; unless given, as the task says")
-    parser.add_argument("--evaluated", type=int, default=EVALUATED, help="examples to compare on")
+    parser.add_argument("--evaluated", type=int, help="examples to compare on; as the task says")
     few = {"seeds": 1, "levels": ["50%", "2:4"], "examples": SMOKE, "evaluated": SMOKE}
     with kept_unless_smoke(parser.parse_args(words), **few) as args:
         _answer(args)

@@ -29,6 +29,7 @@ class Task:
         figure: the one of them that is shown.
         digits: of it.
         examples: to calibrate with, unless others are asked for.
+        evaluated: to compare on, likewise.
         left_alone: layers that no method prunes.
         fixed_evaluation: whether the evaluation is the same for each seed.
         has_batch_norm: whether the network has any.
@@ -42,6 +43,7 @@ class Task:
     figure: str
     digits: int = 3
     examples: int = 128
+    evaluated: int = 256
     left_alone: Callable[[nn.Module], tuple[str, ...]] = lambda model: ()
     fixed_evaluation: bool = False
     has_batch_norm: bool = True
@@ -82,12 +84,20 @@ def _untrained() -> nn.Module:
     return build("small_cnn", in_channels=1, classes=10).eval()
 
 
-def _digits(split: str) -> Callable[[int, int], Batches]:
+def _resnet20() -> nn.Module:
+    return fw.load_model("fashion_resnet20").eval()
+
+
+def _images(data_set: str, split: str, batch: int) -> Callable[[int, int], Batches]:
+    """Return what draws images of a split, those of training as they are augmented; labels are zeros."""
+
     def batches(seed: int, examples: int) -> Batches:
-        images = getattr(fw.load_data("digits"), split)
+        images = getattr(fw.load_data(data_set), split)
         drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:examples]
-        found = images.__getitems__(drawn.tolist())[0]
-        return [(part, torch.zeros(len(part), dtype=torch.int64)) for part in found.split(16)]
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            found = images.__getitems__(drawn.tolist())[0]
+        return [(part, torch.zeros(len(part), dtype=torch.int64)) for part in found.split(batch)]
 
     return batches
 
@@ -113,11 +123,22 @@ TASKS = {
         fixed_evaluation=True,
         has_batch_norm=False,
     ),
+    "fashion_resnet20": Task(
+        "ResNet-20, Fashion-MNIST: agreement with the dense network's top-1 on all test images",
+        _resnet20,
+        _images("fashion_mnist", "train", 64),
+        _images("fashion_mnist", "test", 100),
+        agreement,
+        "agreement",
+        examples=512,
+        evaluated=10_000,
+        fixed_evaluation=True,
+    ),
     "smoke": Task(
         "an untrained network on digits, for tests and tries",
         _untrained,
-        _digits("train"),
-        _digits("test"),
+        _images("digits", "train", 16),
+        _images("digits", "test", 16),
         agreement,
         "agreement",
     ),
