@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
 from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import SettingError
@@ -100,18 +101,18 @@ def device_of(model: nn.Module) -> torch.device:
 def moved(thing: Any, device: torch.device) -> Any:
     """Return ``thing`` with its tensors on ``device``; tuples, lists and mappings are gone through.
 
-    What has a method ``to`` of its own, such as a packed sequence, is moved by that.
+    Packed sequences stay what they are, and so do named tuples.
     """
     if isinstance(thing, Tensor):
         return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
     if isinstance(thing, Mapping):
         return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
-    if callable(to := getattr(thing, "to", None)):
-        return to(device)
+    if isinstance(thing, PackedSequence):
+        return cast("Any", thing).to(device)
     if isinstance(thing, tuple | list):
         values = [moved(value, device) for value in cast("list[Any]", thing)]
         if hasattr(cast("Any", thing), "_fields"):  # a named tuple
-            return type(thing)(*values)
+            return cast("Any", type(thing))._make(values)
         return values if isinstance(thing, list) else tuple(values)
     return thing
 

@@ -1,5 +1,7 @@
 """What one-shot pruning changes beside the weights: biases, the statistics of batch norm."""
 
+import copy
+
 import pytest
 import torch
 from oneshot_toy import quietly, same, state, trained
@@ -96,6 +98,43 @@ def test_layers_are_pruned_for_what_the_norms_before_them_give():
         shares = [each.sort().values / each.sum() for each in (seen[1], squares)]
         found[way] = float((shares[0] - shares[1]).abs().max())
     assert found["match"] < 1e-4 < 1e-3 < found["reestimate"]
+
+
+class Chain(nn.Module):
+    """Norms behind one another, one of them in a branch that only long batches take."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c, self.d = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.first, self.second, self.branch = (nn.BatchNorm1d(8) for _ in range(3))
+
+    def forward(self, x):
+        x = self.second(self.first(self.a(x)).relu())
+        if len(x) > 20:
+            x = x + self.branch(self.b(x)).relu()
+        return self.d(self.c(x).relu())
+
+
+@pytest.mark.parametrize("sizes", [(30, 10, 30, 1), (10, 30, 1, 30)])
+def test_norms_behind_norms_and_in_branches_that_few_batches_take(sizes):
+    model, data = Chain().eval(), [(torch.randn(n, 6), torch.zeros(n).long()) for n in sizes]
+    dense = copy.deepcopy(model)
+    quietly(model, 0.7, data, method="magnitude")
+    for name in ("first", "second", "branch"):
+        moments = []
+        for network in (dense, model):
+            seen = []
+            handle = getattr(network, name).register_forward_hook(lambda m, a, y, seen=seen: seen.append(y))
+            with torch.no_grad():
+                for x, _ in data:
+                    network(x)
+            handle.remove()
+            values = torch.cat(seen)
+            moments.append((values.mean(0), values.std(0)))
+        alive = moments[1][1] > 1e-3
+        assert torch.allclose(moments[0][0], moments[1][0], atol=2e-2), name
+        assert torch.allclose(moments[0][1][alive], moments[1][1][alive], atol=2e-2), name
 
 
 def test_a_norm_that_is_skipped_is_left_alone():

@@ -130,3 +130,15 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
         quietly(model, 0.5, data, run_dir=tmp_path / "file")
     with pytest.raises(ArtifactError, match="Cannot make the folder"):
         quietly(model, 0.5, data, run_dir=tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("skip", ["1", "0.bias"])
+def test_a_run_that_leaves_other_norms_or_biases_alone_is_another_run(skip, tmp_path):
+    model, data = trained("convolutional")
+    with pytest.raises(Fails):
+        quietly(model, 0.5, data, method=failing(2), run_dir=tmp_path)
+    before = state(model)
+    with pytest.raises(ResumeError, match="holds a run with another (batch norms|biases)"):
+        quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path, skip=[skip])
+    assert same(state(model), before)
+    quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path).check(model)

@@ -7,8 +7,9 @@ anew instead makes the network fit the data: where they are few, or unlike those
 loses by that alone, also if it is dense.
 
 A norm is matched in the pass that looks at the inputs of the layer behind it, so that this layer is pruned
-for what it will get. While the pass runs, a norm has the statistics that the batches until then ask for;
-after it, those of all of them.
+for about what it will get. While the pass runs, a norm has the statistics that the batches until then ask
+for; after it, those of all of them. What changed later still (a norm behind another one, one that is called
+several times, one in a branch that few batches take) is matched in a last pass.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Norms:
 
     @contextmanager
     def matching(self, before_layers: Callable[[], bool]) -> Generator[Callable[[], None]]:
-        """Match the norms that a pass within the block comes to; to be told when a batch begins.
+        """Match the norms that a pass within the block comes to first; to be told when a batch begins.
 
         Args:
             before_layers: whether the pass has not come yet to the layers that are to be pruned.
@@ -134,23 +135,32 @@ class Norms:
         seen = Counter[str]()
 
         def match(place: Place, inputs: Tensor) -> None:
-            name, dense = place[1], self._dense.get(place)
-            if name not in self._open or dense is None or not before_layers():
-                return
-            now = Pool.of(inputs)
-            if now is None:
-                return
-            seen[name] += 1
-            if name in pools:
-                dense, now = pools[name][0].with_(dense), pools[name][1].with_(now)
-            pools[name] = dense, now
-            norm = self._norms[name]
-            self._write(name, matched(norm.eps, self._before[name], dense, now))
+            name = place[1]
+            if name in self._open and before_layers() and self._pooled(pools, place, inputs):
+                seen[name] += 1
+                self._match(name, *pools[name])
 
         with self._watched(match) as begins:
             yield begins
         self._settled = {name for name, count in seen.items() if count == self._calls[name]}
         self._open -= self._settled
+
+    def _pooled(self, pools: dict[str, tuple[Pool, Pool]], place: Place, inputs: Tensor) -> bool:
+        """Add a call, as it was and as it is, to the pools of its norm; whether there was anything to add."""
+        dense, now = self._dense.get(place), Pool.of(inputs)
+        if dense is None or now is None:
+            return False
+        before = pools.get(place[1])
+        pools[place[1]] = (dense, now) if before is None else (before[0].with_(dense), before[1].with_(now))
+        return True
+
+    def _match(self, name: str, dense: Pool, now: Pool) -> None:
+        self._write(name, matched(self._norms[name].eps, self._before[name], dense, now))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of those that are watched."""
+        return sorted(self._norms)
 
     def settled(self) -> dict[str, Tensor]:
         """Return the statistics of the norms that the last pass matched, (2, channels): mean, variance."""
@@ -173,6 +183,16 @@ class Norms:
         if self._open:
             with eager(), self.matching(lambda: True) as begins:
                 self._passes.run(before=lambda batch: begins())
+        if self._way == "match" and self._norms:
+            self._match_all()
+
+    def _match_all(self) -> None:
+        """Match every norm to what reaches it now, with all others as they are."""
+        pools: dict[str, tuple[Pool, Pool]] = {}
+        with eager(), self._watched(lambda place, x: self._pooled(pools, place, x)) as begins:
+            self._passes.run(before=lambda batch: begins())
+        for name, (dense, now) in pools.items():
+            self._match(name, dense, now)
 
     def _write(self, name: str, statistics: Statistics) -> None:
         if not all(bool(each.isfinite().all()) for each in statistics):
@@ -182,7 +202,7 @@ class Norms:
         norm.running_var.copy_(statistics[1])
 
     @contextmanager
-    def _watched(self, see: Callable[[Place, Tensor], None]) -> Generator[Callable[[], None]]:
+    def _watched(self, see: Callable[[Place, Tensor], Any]) -> Generator[Callable[[], None]]:
         """Call ``see`` before each call of a norm; to be told when a batch begins."""
         batch, calls = 0, Counter[str]()
 
@@ -208,12 +228,14 @@ class Norms:
 
 def _norms_of(model: nn.Module, skip: Sequence[str]) -> dict[str, Any]:
     """Return the batch norms with running statistics by name, without those to leave alone."""
-    found: dict[str, Any] = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    names: dict[Any, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            names.setdefault(module, []).append(f"{name}.running_mean")
     return {
-        name: norm
-        for name, norm in found.items()
-        if norm.running_mean is not None
-        and not any(matches_any(pattern, [(f"{name}.running_mean",)]) for pattern in skip)
+        several[0].rpartition(".")[0]: norm
+        for norm, several in names.items()
+        if not any(matches_any(pattern, [tuple(several)]) for pattern in skip)
     }
 
 

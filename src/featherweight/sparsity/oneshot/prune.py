@@ -114,23 +114,26 @@ def prune_oneshot(
     kept = {
         n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=passes.data, before=zeros).items()
     }
-    saved = SavedLayers(
-        run_dir, {**settings.identity(), "kept": kept, "network": _fingerprint(inner, run_dir)}
-    )
     norms = Norms(passes, batch_norm, recipe.skip)
+    layers = _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None)
+    changed = {
+        "kept": kept,
+        "biases": [layer.weight.name for layer in layers if layer.bias is not None],
+        "batch norms": norms.names,
+        "network": _fingerprint(inner, run_dir),
+    }
+    saved = SavedLayers(run_dir, settings.identity() | changed)
     held = None if memory_limit is None else passes.bytes_held(prunable.weights)
     run = _Run(passes, settings, saved, norms, uses, kept, held)
     with _unchanged_on_failure(inner), view(progress, len(uses)) as shown:
-        layers = run.prune(
-            _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None), shown
-        )
+        pruned = run.prune(layers, shown)
         norms.finish()
-    by_name = {layer.report.name: layer for layer in layers}
+    by_name = {layer.report.name: layer for layer in pruned}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
     replicas = Replicas.of_wrapper(model)
     replicas.share(inner)
     masks = replicas.shared(masks)
-    return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in layers])
+    return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in pruned])
 
 
 @dataclass(frozen=True, eq=False)
