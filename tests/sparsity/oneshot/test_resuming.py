@@ -138,7 +138,7 @@ def test_a_run_that_leaves_other_norms_or_biases_alone_is_another_run(skip, tmp_
     with pytest.raises(Fails):
         quietly(model, 0.5, data, method=failing(2), run_dir=tmp_path)
     before = state(model)
-    with pytest.raises(ResumeError, match="holds a run with another (batch norms|biases)"):
+    with pytest.raises(ResumeError, match=r"holds a run with another (batch norms|biases)"):
         quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path, skip=[skip])
     assert same(state(model), before)
     quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path).check(model)
