@@ -9,6 +9,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import nn
 
+from featherweight.core.batches import device_of
 from featherweight.core.prunable import unwrap
 from featherweight.errors import DataError, ModelError
 from featherweight.training.objective import Metric, Objective
@@ -58,8 +59,7 @@ def evaluate(
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    first = next(iter(model.parameters()), None)
-    here = first.device if first is not None else torch.device("cpu")
+    here = device_of(model)
     if device is not None and torch.device(device).type != here.type:
         raise ModelError(f"The model is on {here}, not on {device}: move it with model.to({str(device)!r}).")
     return here
