@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from benchmarks._memory import measured
-from benchmarks.methods.criteria_cost import Case, measure, pruning_of, table
+from benchmarks.methods.criteria_cost import SMOKE, Run, perform, pruning_of, table
 from torch import nn
 
 
@@ -39,14 +40,18 @@ def test_the_work_prunes_to_nine_tenths(criterion: str) -> None:
     masks.check(model)
 
 
-def test_a_case_is_measured() -> None:
-    found = measure(Case("magnitude", "resnet20", 2, 16))
-    assert found["seconds_pruning"] > 0
+def test_a_run_is_measured() -> None:
+    record = perform(Run("resnet20", 2, 16, "magnitude", 0))
+    assert record["criterion"] == "magnitude"
+    assert record["seconds_pruning"] > 0
+    assert record["machine"]["cpu"]
 
 
 def test_the_table_has_medians_the_cheapest_first() -> None:
-    def rows(*seconds: float) -> list[dict[str, float]]:
-        return [{"processor_seconds": each, "peak_mb": 100 * each} for each in seconds]
+    def runs(criterion: str, *seconds: float) -> list[dict[str, Any]]:
+        of = vars(SMOKE) | {"criterion": criterion}
+        return [of | {"processor_seconds": each, "peak_mb": 100 * each} for each in seconds]
 
-    lines = table({"rows": {"slow": rows(5, 7, 6), "fast": rows(1)}}).splitlines()[2:]
+    others = [{**vars(SMOKE), "network": "another", "criterion": "slow"}]
+    lines = table([*runs("slow", 5, 7, 6), *runs("fast", 1), *others], SMOKE).splitlines()[2:]
     assert lines == ["| fast | 1.00 | 1.00 to 1.00 | 100 | 1 |", "| slow | 6.00 | 5.00 to 7.00 | 600 | 3 |"]

@@ -1,5 +1,6 @@
 """Exact counts, ties by index: against a naive reference."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -35,6 +36,17 @@ def test_top_equals_the_naive_reference_under_ties(array, fraction):
 def test_kth_largest(dtype):
     values = torch.tensor([3, 1, 2, 2, 5], dtype=dtype)
     assert [kth_largest(values, k).item() for k in (1, 2, 3, 4, 5)] == [5, 3, 2, 2, 1]
+
+
+@given(
+    npst.arrays(
+        "float32", npst.array_shapes(max_dims=1), elements=st.sampled_from([-np.inf, 0, 1, 2, np.inf])
+    )
+)
+def test_kth_largest_equals_sorting_whatever_is_shared(array):
+    flat = torch.from_numpy(array)
+    expected = flat.sort(descending=True).values.tolist()
+    assert [kth_largest(flat, k).item() for k in range(1, len(array) + 1)] == expected
 
 
 def test_infinite_scores_are_kept_first_and_dropped_first():

@@ -64,11 +64,17 @@ def kth_largest(flat: Tensor, k: int) -> Tensor:
     """Return the k-th largest (from 1) value of a flat tensor, as a 0-dimensional tensor.
 
     ``torch.quantile`` refuses more than 16M elements and ``torch.topk`` sorts what it finds; on a CPU
-    numpy's partition is a vectorised quickselect and the quickest by several times.
+    numpy's partition is a vectorised quickselect and the quickest by several times, except among equal
+    values. Those that many scores share are the lowest, -inf of what is dead or 0, and are set aside first.
     """
-    if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
-        import numpy as np
+    if flat.device.type != "cpu" or flat.dtype not in (torch.float32, torch.float64):
+        return torch.kthvalue(flat, flat.numel() - k + 1).values
+    import numpy as np
 
-        place = flat.numel() - k
-        return torch.as_tensor(np.partition(flat.numpy(), place)[place], dtype=flat.dtype)
-    return torch.kthvalue(flat, flat.numel() - k + 1).values
+    lowest = flat.min()
+    above = flat > lowest
+    count = int(torch.count_nonzero(above))
+    if k > count:
+        return lowest
+    values = (flat[above] if count < flat.numel() - 1 else flat).numpy()
+    return torch.as_tensor(np.partition(values, values.size - k)[-k], dtype=flat.dtype)
