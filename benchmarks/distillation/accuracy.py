@@ -9,12 +9,12 @@ best is then run from every seed. Records are appended to benchmarks/results/dis
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks._command import command
 from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
 from benchmarks.distillation.runs import Run, fill_caches, perform
 
@@ -141,15 +141,10 @@ def _base(row: Row, done: list[Record], passes: int) -> dict[int, Record]:
 
 def main() -> None:
     """Choose, run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--passes", type=int, default=PASSES)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
     rows = [ROWS[name] for name in args.rows]
     if not args.table:

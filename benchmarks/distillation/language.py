@@ -11,7 +11,6 @@ benchmarks/results/distillation_language.jsonl. Needs ``make peers`` and the npm
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from benchmarks._command import command
 from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
 from benchmarks.distillation.language_runs import (
     STUDENT,
@@ -192,18 +192,13 @@ def _row(words: list[str], mine: list[Record], teacher: Record, speeds: dict[int
 
 def main() -> None:
     """Choose, run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS)
     parser.add_argument("--reviews", type=int, default=PLAN.reviews)
     parser.add_argument("--epochs", type=int, default=PLAN.epochs)
     parser.add_argument("--tuning", type=int, help="reviews to choose with; a quarter where not given")
     parser.add_argument("--seeds", type=int, default=PLAN.seeds)
     parser.add_argument("--test", type=int, default=TEST)
     parser.add_argument("--validation", type=int, default=VALIDATION)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
     tuning = args.tuning or args.reviews // 4
     plan = Plan(args.reviews, args.epochs, tuning, args.seeds, args.test, args.validation)

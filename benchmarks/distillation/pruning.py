@@ -11,16 +11,15 @@ the validation split; the test set is read once. Records: results/distillation_p
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
+from benchmarks._command import command, run_missing
+from benchmarks._queue import Record, is_of, spread
 from torch import nn
 
 import featherweight as fw
@@ -147,28 +146,18 @@ def table(done: list[Record], network: str, epochs: int) -> str:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS)
     parser.add_argument("--network", default="fashion_cnn")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
+    shown = ("task", "alpha", "rate", "seed")
+    done = run_missing(args, tuning_runs(args.network), perform, shown)
     if not args.table:
-        _do(tuning_runs(args.network), args)
-        _do(final_runs(args.network, args.epochs, args.seeds, records(args.results)), args)
+        done = run_missing(args, final_runs(args.network, args.epochs, args.seeds, done), perform, shown)
     print(f"{args.network}, test accuracy in % on 10,000 images, mean ± standard deviation (seeds);")
     print(f"{args.epochs} epochs of fine-tuning\n")
-    print(table(records(args.results), args.network, args.epochs))
-
-
-def _do(runs: Iterable[Run], args: argparse.Namespace) -> None:
-    todo = missing(runs, records(args.results))
-    print(f"{len(todo)} runs to do", file=sys.stderr)
-    perform_all(todo, perform, args.results, args.workers, ("task", "alpha", "rate", "seed"))
+    print(table(done, args.network, args.epochs))
 
 
 if __name__ == "__main__":

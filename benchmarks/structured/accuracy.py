@@ -8,13 +8,12 @@ Records are appended to benchmarks/results/structured_accuracy.jsonl, one a run;
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks._queue import Record, is_of, missing, perform_all, records, spread
+from benchmarks._command import command, run_missing
+from benchmarks._queue import Record, is_of, records, spread
 from benchmarks.structured.runs import METHODS, Run, perform
 
 RESULTS = Path(__file__).parents[1] / "results" / "structured_accuracy.jsonl"
@@ -58,27 +57,20 @@ def table(done: list[Record], asked: Question, seeds: int = 3) -> str:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__, RESULTS)
     parser.add_argument("--network", default="fashion_cnn", choices=list(QUESTIONS))
     parser.add_argument("--macs", type=float)
     parser.add_argument("--round-to", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     args = parser.parse_args()
     given = {name: getattr(args, name) for name in ("macs", "round_to", "epochs")}
     asked = replace(QUESTIONS[args.network], **{name: v for name, v in given.items() if v is not None})
-    if not args.table:
-        todo = missing(asked.runs(args.seeds, args.methods), records(args.results))
-        print(f"{len(todo)} runs to do", file=sys.stderr)
-        first = [run for run in todo if run.method != "scratch"]  # whose shapes are those of other runs
-        for part in (first, [run for run in todo if run.method == "scratch"]):
-            perform_all(part, perform, args.results, args.workers, ("network", "method", "seed"))
+    wanted = asked.runs(args.seeds, args.methods)
+    from_scratch = [run for run in wanted if run.method == "scratch"]  # whose shapes are those of other runs
+    for runs in ([run for run in wanted if run.method != "scratch"], from_scratch):
+        run_missing(args, runs, perform, ("network", "method", "seed"))
     print(f"{asked.network} at {asked.macs:g} of its MACs, channels in multiples of {asked.round_to};")
     print(f"% of 10,000 test images, mean ± standard deviation (seeds); {asked.epochs} epochs of tuning\n")
     print(table(records(args.results), asked, args.seeds))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from featherweight.cli.resolve import call_factory, is_factory, name_and_options
+from featherweight.core.fingerprint import fingerprint as whole_fingerprint
 from featherweight.errors import ModelError, SettingError, UnknownNameError
 from featherweight.structured.checkpoint import load
 from featherweight.zoo import build, load_model, network_names, trained_names
@@ -55,9 +55,5 @@ def _from_zoo(spec: str) -> nn.Module:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return 8 hexadecimal digits that differ where the weights do: runs of other weights are other runs."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:8]
+    """Return 8 hexadecimal digits, for names of files: runs of other weights are other runs."""
+    return whole_fingerprint(model)[:8]

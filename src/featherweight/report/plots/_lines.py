@@ -43,7 +43,13 @@ def last_point(title: str, accuracy: float, left: float) -> str:
     return "\n".join([*lines, f"{percent(accuracy / 100, 1)} at {left:.3g}% of weights"])
 
 
-def name_lines(axes: Axes, ends: Sequence[tuple[float, float]], names: Sequence[str], height: float) -> None:
+def name_lines(
+    axes: Axes,
+    ends: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    height: float,
+    colours: Sequence[str] = COLOURS,
+) -> None:
     """Write each line's name to the right of the axes, at its last point's height where there is room.
 
     Args:
@@ -51,10 +57,11 @@ def name_lines(axes: Axes, ends: Sequence[tuple[float, float]], names: Sequence[
         ends: the last point of each line.
         names: of as many.
         height: of a name, as a fraction of the axes.
+        colours: of the lines, over and over.
     """
     low, high = axes.get_ylim()
     heights = spread([(y - low) / (high - low) for _, y in ends], height)
-    for name, end, at, colour in zip(names, ends, heights, itertools.cycle(COLOURS), strict=False):
+    for name, end, at, colour in zip(names, ends, heights, itertools.cycle(colours), strict=False):
         axes.annotate(
             name,
             end,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featherweight.report.distilling import DISTILLED, Training
-from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing, spread
+from featherweight.report.plots._canvas import COLOURS, INK, axes_of, picture, say_nothing
+from featherweight.report.plots._lines import MARKERS, name_lines
 from featherweight.report.words import percent, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKERS = "osD^vP"
 _MARKED = 40  # epochs above which single points are not marked
 _LABEL = 0.14  # height of a label, as a fraction of the axes
 
@@ -33,7 +33,7 @@ def _draw(figure: Figure, runs: Sequence[Training], teacher: float | None) -> No
     if not runs:
         return say_nothing(figure, "Nothing was trained.")
     axes = axes_of(figure)
-    for run, colour, marker in zip(runs, _colours(runs), itertools.cycle(_MARKERS), strict=False):
+    for run, colour, marker in zip(runs, _colours(runs), itertools.cycle(MARKERS), strict=False):
         epochs = range(1, len(run.validation) + 1)
         mark = marker if len(run.validation) <= _MARKED else ""
         values = [100 * value for value in run.validation]
@@ -66,19 +66,10 @@ def _axes(axes: Axes, runs: Sequence[Training], teacher: float | None) -> None:
 
 def _labels(axes: Axes, runs: Sequence[Training]) -> None:
     """Write each run's name to the right of the axes, at its last point's height where there is room."""
-    low, high = axes.get_ylim()
     ends = [(len(run.validation), 100 * run.validation[-1]) for run in runs]
-    heights = spread([(y - low) / (high - low) for _, y in ends], _LABEL)
-    for run, end, height, colour in zip(runs, ends, heights, _colours(runs), strict=True):
-        best = max(run.validation)
-        words = f"{shortened(run.label, 28)}\nbest {percent(best)}, epoch {run.validation.index(best) + 1}"
-        axes.annotate(
-            words,
-            end,
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "linestyle": ":"},
-        )
+    name_lines(axes, ends, [_name(run) for run in runs], _LABEL, _colours(runs))
+
+
+def _name(run: Training) -> str:
+    best = max(run.validation)
+    return f"{shortened(run.label, 28)}\nbest {percent(best)}, epoch {run.validation.index(best) + 1}"

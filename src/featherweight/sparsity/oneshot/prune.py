@@ -25,7 +25,7 @@ from featherweight.sparsity.oneshot._passes import Passes
 from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._problem import Method
 from featherweight.sparsity.oneshot._saved import SavedLayers
-from featherweight.sparsity.oneshot._view import View, view
+from featherweight.sparsity.oneshot._view import View
 from featherweight.sparsity.oneshot.report import OneShotMasks
 from featherweight.sparsity.oneshot.settings import Settings, check_criterion
 from featherweight.sparsity.patterns import Pattern, row_pattern
@@ -125,7 +125,7 @@ def prune_oneshot(
     saved = SavedLayers(run_dir, settings.identity() | changed)
     held = None if memory_limit is None else passes.bytes_held(prunable.weights)
     run = _Run(passes, settings, saved, norms, uses, kept, held)
-    with _unchanged_on_failure(inner), view(progress, len(uses)) as shown:
+    with _unchanged_on_failure(inner), View(progress, len(uses)) as shown:
         pruned = run.prune(layers, shown)
         norms.finish()
     by_name = {layer.report.name: layer for layer in pruned}
