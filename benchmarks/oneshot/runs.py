@@ -87,6 +87,7 @@ def at_random(seed: int) -> LayerMethod:
 METHODS = {
     "random": Method("random", at_random),
     "magnitude_global": Method("magnitude, all layers together", _named("magnitude"), "global"),
+    "alps_global": Method("alps, all layers together", _named("alps"), "global"),
     **{name: Method(name, _named(name)) for name in methods},
     **{
         f"sparsegpt_{way}": Method(f"sparsegpt, batch norm {words}", _named("sparsegpt"), batch_norm=way)

@@ -105,7 +105,7 @@ def test_a_level_is_a_share_or_a_pattern() -> None:
 
 
 def test_every_method_runs_at_every_level_from_every_seed() -> None:
-    assert METHODS.keys() >= {"random", "magnitude_global", *methods}
+    assert METHODS.keys() >= {"random", "magnitude_global", "alps_global", *methods}
     found = list(wanted("minilm", seeds=2))
     named = [name for name, method in METHODS.items() if method.batch_norm == "match"]
     assert len(set(found)) == len(found) == 2 * len(named) * len(LEVELS)
@@ -144,7 +144,7 @@ def test_the_control_keeps_as_many_other_weights_by_seed(pattern: str) -> None:
     assert not torch.equal(*keeps)
 
 
-@pytest.mark.parametrize("method", ["random", "magnitude_global", "sparsegpt"])
+@pytest.mark.parametrize("method", ["random", "magnitude_global", "alps_global", "sparsegpt"])
 def test_a_run_prunes_as_much_as_it_says(method: str) -> None:
     run = Run("smoke", method, 0.5, "unstructured", 0, 16, 16)
     found = perform(run)
