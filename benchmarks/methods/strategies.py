@@ -43,6 +43,8 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "set": fw.schedules.SET,
     "rigl": fw.schedules.RigL,
     "acdc": fw.schedules.ACDC,
+    # what the paper's fractions of 100 epochs make too short for a short run: phases, and the end
+    "acdc_longer": lambda: fw.schedules.ACDC(begin=0.2, end=0.6, every=0.1),
 }
 
 
