@@ -49,6 +49,13 @@ def test_kth_largest_equals_sorting_whatever_is_shared(array):
     assert [kth_largest(flat, k).item() for k in range(1, len(array) + 1)] == expected
 
 
+@pytest.mark.parametrize("dead", [0, 1, 2, 32, 64])
+def test_kth_largest_with_few_or_many_dead(dead):
+    flat = torch.arange(64.0)
+    flat[:dead] = -torch.inf
+    assert [kth_largest(flat, k).item() for k in range(1, 65)] == flat.flip(0).tolist()
+
+
 def test_infinite_scores_are_kept_first_and_dropped_first():
     scores = torch.tensor([1.0, torch.inf, -torch.inf, 0.0])
     assert Mask.top(scores, 1).keep.tolist() == [False, True, False, False]
