@@ -150,16 +150,18 @@ def _dense(task: Task, run: Run, seen: Batches) -> Tensor:
     if not file.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
-        torch.save({"outputs": outputs(task.build(), seen), "examples": _sum(seen)}, partial)
+        torch.save({"outputs": outputs(task.build(), seen), "examples": sum_of(seen)}, partial)
         partial.replace(file)
     stored = torch.load(file, weights_only=True)
-    if stored["examples"] != _sum(seen):
+    if stored["examples"] != sum_of(seen):
         raise SystemExit(f"{file} is of other examples: delete it.")
     return stored["outputs"]
 
 
-def _sum(batches: Batches) -> float:
-    return sum(float(inputs.double().sum()) for inputs, _ in batches)
+def sum_of(batches: Batches) -> float:
+    """Return a number that differs for other examples, and for the same ones in another order."""
+    examples = (example for inputs, _ in batches for example in inputs)
+    return sum(number * float(example.double().sum()) for number, example in enumerate(examples, 1))
 
 
 def outputs(model: nn.Module, batches: Batches) -> Tensor:

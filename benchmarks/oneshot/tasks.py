@@ -88,10 +88,18 @@ def _resnet20() -> nn.Module:
     return fw.load_model("fashion_resnet20").eval()
 
 
-def _images(data_set: str, split: str, batch: int) -> Callable[[int, int], Batches]:
-    """Return what draws images of a split, those of training as they are augmented; labels are zeros."""
+def images_of(data_set: str, split: str, batch: int, *, fixed: bool = False) -> Callable[[int, int], Batches]:
+    """Return what draws images of a split, those of training as they are augmented; labels are zeros.
+
+    Args:
+        data_set: by name.
+        split: of it.
+        batch: images in a batch.
+        fixed: whether each seed draws the same.
+    """
 
     def batches(seed: int, examples: int) -> Batches:
+        seed = 0 if fixed else seed
         images = getattr(fw.load_data(data_set), split)
         drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:examples]
         with torch.random.fork_rng([]):
@@ -126,8 +134,8 @@ TASKS = {
     "fashion_resnet20": Task(
         "ResNet-20, Fashion-MNIST: agreement with the dense network's top-1 on all test images",
         _resnet20,
-        _images("fashion_mnist", "train", 64),
-        _images("fashion_mnist", "test", 100),
+        images_of("fashion_mnist", "train", 64),
+        images_of("fashion_mnist", "test", 100, fixed=True),
         agreement,
         "agreement",
         examples=512,
@@ -137,8 +145,8 @@ TASKS = {
     "smoke": Task(
         "an untrained network on digits, for tests and tries",
         _untrained,
-        _images("digits", "train", 16),
-        _images("digits", "test", 16),
+        images_of("digits", "train", 16),
+        images_of("digits", "test", 16),
         agreement,
         "agreement",
     ),

@@ -12,7 +12,7 @@ import torch
 from benchmarks.oneshot import photographs, runs, sentences
 from benchmarks.oneshot.compare import LEVELS, SHOWN, asked, table, wanted
 from benchmarks.oneshot.runs import METHODS, Run, at_random, perform
-from benchmarks.oneshot.tasks import agreement, relative_error, similarity, spearman
+from benchmarks.oneshot.tasks import images_of, agreement, relative_error, similarity, spearman
 from benchmarks.tables import TABLES
 from torch import nn
 
@@ -153,6 +153,23 @@ def test_a_run_prunes_as_much_as_it_says(method: str) -> None:
     assert found["zeros"] == pytest.approx(0.5, abs=1e-4)
     assert found["error"] > 0
     assert found["peak_mb"] >= 0
+
+
+def test_what_is_evaluated_on_is_the_same_for_each_seed_where_a_task_says_so() -> None:
+    drawn = [
+        images_of("digits", "test", 16, fixed=fixed)(seed, 40) for fixed in (True, False) for seed in (0, 1)
+    ]
+    first, second, free, other = (torch.cat([inputs for inputs, _ in batches]) for batches in drawn)
+    assert torch.equal(first, second)
+    assert torch.equal(first, free)
+    assert not torch.equal(free, other)
+
+
+def test_examples_in_another_order_are_other_examples() -> None:
+    batches = images_of("digits", "test", 16)(0, 40)
+    turned = [(inputs.flip(0), labels) for inputs, labels in batches]
+    assert runs.sum_of(batches) == runs.sum_of(images_of("digits", "test", 16)(0, 40))
+    assert runs.sum_of(batches) != runs.sum_of(turned)
 
 
 def test_outputs_of_the_dense_network_are_those_of_the_same_examples(tmp_path: Path) -> None:
