@@ -12,7 +12,7 @@ import torch
 from benchmarks.oneshot import photographs, runs, sentences
 from benchmarks.oneshot.compare import LEVELS, SHOWN, asked, table, wanted
 from benchmarks.oneshot.runs import METHODS, Run, at_random, perform
-from benchmarks.oneshot.tasks import images_of, agreement, relative_error, similarity, spearman
+from benchmarks.oneshot.tasks import agreement, images_of, relative_error, similarity, spearman
 from benchmarks.tables import TABLES
 from torch import nn
 
