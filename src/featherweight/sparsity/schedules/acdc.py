@@ -4,8 +4,8 @@ From ``begin`` on, phases of ``every``: compressed ``[begin, begin + every)``, d
 from ``end`` on compressed. A compressed phase that would not be over before ``end`` is not begun, and the
 decompressed one before it lasts until then. The defaults are the paper's for 100 epochs: 10 dense ones,
 phases of 5, the last decompressed one of 10, and 15 compressed at the end; a short run wants fewer and longer
-phases. The optimizer forgets what it knew
-of weights that come back; the authors clear the momentum of the others too.
+phases. The optimizer forgets what it knew of weights that come back; the authors clear the momentum of the
+others too.
 """
 
 from __future__ import annotations
