@@ -43,7 +43,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "set": fw.schedules.SET,
     "rigl": fw.schedules.RigL,
     "acdc": fw.schedules.ACDC,
-    # what the paper's fractions of 100 epochs make too short for a short run: phases, and the end
+    # of a short run, the paper's fractions of 100 epochs make phases of few steps
     "acdc_longer": lambda: fw.schedules.ACDC(begin=0.2, end=0.6, every=0.1),
 }
 

@@ -76,6 +76,6 @@ def kth_largest(flat: Tensor, k: int) -> Tensor:
     count = int(torch.count_nonzero(above))
     if k > count:
         return lowest
-    many = flat.numel() - count > flat.numel() // 16
+    many = flat.numel() - count > flat.numel() // 16  # else copying costs more than it spares
     values = (flat[above] if many else flat).numpy()
     return torch.as_tensor(np.partition(values, values.size - k)[-k], dtype=flat.dtype)

@@ -3,8 +3,8 @@
 From ``begin`` on, phases of ``every``: compressed ``[begin, begin + every)``, decompressed, compressed, ...;
 from ``end`` on compressed. A compressed phase that would not be over before ``end`` is not begun, and the
 decompressed one before it lasts until then. The defaults are the paper's for 100 epochs: 10 dense ones,
-phases of 5, the last decompressed one of 10, and 15 compressed at the end; a short run wants fewer and longer
-phases. The optimizer forgets what it knew of weights that come back; the authors clear the momentum of the
+phases of 5, the last decompressed one of 10, and 15 compressed at the end; of a short run these are few
+steps. The optimizer forgets what it knew of weights that come back; the authors clear the momentum of the
 others too.
 """
 
