@@ -148,7 +148,7 @@ def _dynamic() -> dict[str, list[Row]]:
             Row("SET (ERK)", "random", "erk", "set"),
             Row("RigL (ERK)", "random", "erk", "rigl"),
             Row("AC/DC (ERK magnitude)", "magnitude", "erk", "acdc"),
-            Row("AC/DC (ERK magnitude), longer phases", "magnitude", "erk", "acdc_longer"),
+            Row("AC/DC (ERK magnitude), turns later and longer", "magnitude", "erk", "acdc_later"),
             Row("AC/DC (global magnitude)", "magnitude", "global", "acdc"),
             Row("gradual (global magnitude)", "magnitude", "global", "cubic"),
         ]

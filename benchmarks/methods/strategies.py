@@ -43,8 +43,8 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "set": fw.schedules.SET,
     "rigl": fw.schedules.RigL,
     "acdc": fw.schedules.ACDC,
-    # of a short run, the paper's fractions of 100 epochs make phases of few steps
-    "acdc_longer": lambda: fw.schedules.ACDC(begin=0.2, end=0.6, every=0.1),
+    # of a short run, the paper's fractions of 100 epochs make few steps: turns begin before much is learned
+    "acdc_later": lambda: fw.schedules.ACDC(begin=0.4, end=0.6, every=0.1),
 }
 
 
