@@ -64,6 +64,7 @@ class Masks(Mapping[str, Mask]):
         """Set the masked weights of ``model`` to zero, in place; raises MaskError before anything changes."""
         for weight, pruned in self.bind(model):
             zero_(weight, pruned)
+        torch.clear_autocast_cache()  # within the caller's autocast, which has rounded what was there before
 
     def bind(self, model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
         """Return each masked parameter with the bool tensor of what is pruned, on the parameter's device.

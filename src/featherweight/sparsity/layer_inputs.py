@@ -153,13 +153,26 @@ class InputWatch(TorchFunctionMode):
             self._obstacles[weight.name] = "a part of it is used, or its inputs and outputs are exchanged"
             return
         self.uses[weight.name] = self.uses.get(weight.name, 0) + 1
-        if self._receive is not None:
-            count = rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)[0]
-            outputs = range(count) if use.outputs is None else use.outputs
-            for inputs in use.pieces(self.valid):
-                if inputs.shape[1]:
-                    self._receive(LayerInput(weight.name, inputs.detach(), outputs))
+        self.reached(weight.name, self._inputs(weight, use))
         self._leave_if_enough()
+
+    def reached(self, name: str, inputs: Iterator[LayerInput]) -> None:
+        """Do what there is to do before a layer runs; inputs that are not read cost nothing.
+
+        Args:
+            name: the weight's first name.
+            inputs: what reaches it in this call.
+        """
+        if self._receive is not None:
+            for given in inputs:
+                self._receive(given)
+
+    def _inputs(self, weight: PrunableWeight, use: Use) -> Iterator[LayerInput]:
+        count = rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)[0]
+        outputs = range(count) if use.outputs is None else use.outputs
+        for inputs in use.pieces(self.valid):
+            if inputs.shape[1]:
+                yield LayerInput(weight.name, inputs.detach(), outputs)
 
     def _leave_if_enough(self) -> None:
         if self.enough and all(self.uses.get(name, 0) >= count for name, count in self.enough.items()):

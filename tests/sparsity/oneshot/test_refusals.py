@@ -27,7 +27,6 @@ from featherweight.sparsity.oneshot import Solution, methods
             "would do nothing",
         ),
         ({"criterion": "snip", "allocation": "erk"}, SettingError, "allocation='erk' looks at sizes alone"),
-        ({"memory_limit": 0}, SettingError, "memory_limit is"),
         ({"batches": 0}, SettingError, "batches is"),
         ({"batches": 1.5}, SettingError, "batches is"),
         ({"pattern": "4:2"}, SettingError, "N:M"),

@@ -6,10 +6,11 @@ and the variance that it had in the dense network: outputs that became weaker ar
 anew instead makes the network fit the data: where they are few, or unlike those that it was trained on, it
 loses by that alone, also if it is dense.
 
-A norm is matched in the pass that looks at the inputs of the layer behind it, so that this layer is pruned
-for about what it will get. While the pass runs, a norm has the statistics that the batches until then ask
-for; after it, those of all of them. What changed later still (a norm behind another one, one that is called
-several times, one in a branch that few batches take) is matched in a last pass.
+A norm is matched before the layer behind it is pruned, so that the layer is pruned for what it gets: all
+batches wait at the norm, and go on when it has the statistics that they ask for together. One that a batch
+comes to several times, or never, is matched in the pass that looks at the inputs of the layer behind it;
+while it runs, the norm has the statistics that the batches until then ask for. What changed later still (such
+a norm with a layer between its calls, one in a branch that few batches take) is matched in a last pass.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Norms:
     """The batch norms of a network while its layers are pruned one after the other."""
 
     def __init__(self, passes: Passes, way: str, skip: Sequence[str] = ()) -> None:
-        """Look at the network as it is; with "match" that takes a pass.
+        """Begin with the network as it is; a pass within ``looking`` is to come next.
 
         Args:
             passes: the network and the data.
@@ -111,18 +112,57 @@ class Norms:
         self._before = {n: (m.running_mean.clone(), m.running_var.clone()) for n, m in self._norms.items()}
         self._dense: dict[Place, Pool] = {}
         self._open = set(self._norms) if way == "match" else set[str]()
-        if self._open:
-            self._look()
-        self._calls = Counter(name for _, name, _ in self._dense)
+        self._loose = set(self._open)  # without those that nothing changed anew after they were matched
+        self._calls = Counter[str]()
         self._settled = set[str]()
 
-    def _look(self) -> None:
-        def note(place: Place, inputs: Tensor) -> None:
-            if (pool := Pool.of(inputs)) is not None:
-                self._dense[place] = pool
+    def comes_once(self, name: str, batches: int) -> bool:
+        """Whether each of so many batches came to this norm once in the dense network."""
+        places = [(batch, name, 1) for batch in range(1, batches + 1)]
+        return self._calls[name] == batches and all(place in self._dense for place in places)
 
-        with eager(), self._watched(note) as begins:
-            self._passes.run(before=lambda batch: begins())
+    @contextmanager
+    def reached(self, see: Callable[[str, Tensor], None]) -> Generator[None]:
+        """Call ``see`` with name and inputs whenever a norm is reached that is still to be matched."""
+
+        def note(place: Place, inputs: Tensor) -> None:
+            if place[1] in self._open:
+                see(place[1], inputs)
+
+        with self._watched(note):
+            yield
+
+    def match(self, name: str, pools: Sequence[Pool]) -> None:
+        """Match a norm that each batch comes to once, and before which all is done; it is settled then.
+
+        Args:
+            name: of the norm.
+            pools: of what reaches it now, of all batches in order.
+        """
+        found: dict[str, tuple[Pool, Pool]] = {}
+        for batch, pool in enumerate(pools, 1):
+            self._pooled(found, (batch, name, 1), pool)
+        self._match(name, *found[name])
+        self._settled.add(name)
+        self._open.discard(name)
+        self._loose.discard(name)
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether norms were settled that ``settled`` has not returned yet."""
+        return bool(self._settled)
+
+    @contextmanager
+    def looking(self) -> Generator[Callable[[], None]]:
+        """Note what reaches the norms in a pass within the block; to be told when a batch begins."""
+
+        def note(place: Place, inputs: Tensor) -> None:
+            if place[1] in self._open and (pool := Pool.of(inputs)) is not None:
+                self._dense[place] = pool
+                self._calls[place[1]] += 1
+
+        with self._watched(note) as begins:
+            yield begins
 
     @contextmanager
     def matching(self, before_layers: Callable[[], bool]) -> Generator[Callable[[], None]]:
@@ -136,18 +176,19 @@ class Norms:
 
         def match(place: Place, inputs: Tensor) -> None:
             name = place[1]
-            if name in self._open and before_layers() and self._pooled(pools, place, inputs):
+            if name in self._open and before_layers() and self._pooled(pools, place, Pool.of(inputs)):
                 seen[name] += 1
                 self._match(name, *pools[name])
 
         with self._watched(match) as begins:
             yield begins
-        self._settled = {name for name, count in seen.items() if count == self._calls[name]}
-        self._open -= self._settled
+        settled = {name for name, count in seen.items() if count == self._calls[name]}
+        self._settled |= settled
+        self._open -= settled
 
-    def _pooled(self, pools: dict[str, tuple[Pool, Pool]], place: Place, inputs: Tensor) -> bool:
+    def _pooled(self, pools: dict[str, tuple[Pool, Pool]], place: Place, now: Pool | None) -> bool:
         """Add a call, as it was and as it is, to the pools of its norm; whether there was anything to add."""
-        dense, now = self._dense.get(place), Pool.of(inputs)
+        dense = self._dense.get(place)
         if dense is None or now is None:
             return False
         before = pools.get(place[1])
@@ -163,8 +204,9 @@ class Norms:
         return sorted(self._norms)
 
     def settled(self) -> dict[str, Tensor]:
-        """Return the statistics of the norms that the last pass matched, (2, channels): mean, variance."""
+        """Return the statistics of the norms settled since the last call, (2, channels): mean, variance."""
         norms = {name: self._norms[name] for name in sorted(self._settled)}
+        self._settled = set()
         return {name: torch.stack([norm.running_mean, norm.running_var]) for name, norm in norms.items()}
 
     def settle(self, found: Mapping[str, Tensor]) -> None:
@@ -183,13 +225,13 @@ class Norms:
         if self._open:
             with eager(), self.matching(lambda: True) as begins:
                 self._passes.run(before=lambda batch: begins())
-        if self._way == "match" and self._norms:
+        if self._loose:
             self._match_all()
 
     def _match_all(self) -> None:
         """Match every norm to what reaches it now, with all others as they are."""
         pools: dict[str, tuple[Pool, Pool]] = {}
-        with eager(), self._watched(lambda place, x: self._pooled(pools, place, x)) as begins:
+        with eager(), self._watched(lambda place, x: self._pooled(pools, place, Pool.of(x))) as begins:
             self._passes.run(before=lambda batch: begins())
         for name, (dense, now) in pools.items():
             self._match(name, dense, now)

@@ -71,6 +71,7 @@ class Layer:
             self.weight.tensor.copy_(pruned.weights)
             if self.bias is not None:
                 self.bias.add_(pruned.shift.to(self.bias))
+        torch.clear_autocast_cache()  # where the caller's autocast is on: it has rounded the old weights
 
     def _rows(self, tensor: Tensor) -> Tensor:
         return to_rows(tensor, self.weight.output_dim, self.weight.groups)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from featherweight.core.prunable import PrunableWeight
+from featherweight.core.rows import rows_shape
 from featherweight.errors import ModelError
 from featherweight.sparsity.layer_inputs import LayerInput
 from featherweight.sparsity.oneshot._precision import full_precision
@@ -49,6 +51,11 @@ class InputMoments:
         """Begin for the weight called ``name``, of so many outputs."""
         self._name, self._outputs = name, outputs
         self._sums: dict[range, _Sums] = {}
+
+    @classmethod
+    def of(cls, weight: PrunableWeight) -> InputMoments:
+        """Begin for ``weight``."""
+        return cls(weight.name, rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)[0])
 
     def add(self, given: LayerInput) -> None:
         """Add what reached the weight in a call."""
@@ -105,9 +112,3 @@ class InputMoments:
             return found[0]
         squares, values, counts = zip(*found, strict=True)
         return torch.stack(squares).sum(0), torch.stack(values).sum(0), sum(counts)
-
-
-def bytes_of(given: LayerInput) -> int:
-    """Return how much memory the Hessians take that such inputs are added to, in bytes."""
-    groups, _, columns = given.inputs.shape
-    return 4 * groups * columns * columns

@@ -13,14 +13,31 @@ from torch import nn
 
 from featherweight.core.batches import device_of, moved, outputs_of
 from featherweight.core.prunable import PrunableWeight
-from featherweight.core.rows import rows_shape
 from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.layer_inputs import EnoughError, InputWatch, valid_positions, watched_inputs
-from featherweight.sparsity.oneshot._moments import InputMoments, Moments, bytes_of
+from featherweight.sparsity.oneshot._moments import InputMoments, Moments
 
 Preparing = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How often forward passes use weights.
+
+    Attributes:
+        order: names, in the order of first uses.
+        each: uses of every batch, by name; a weight that it does not use may be missing. Empty where a
+            callable gives the losses.
+    """
+
+    order: list[str]
+    each: list[dict[str, int]]
+
+    def most(self, name: str) -> int:
+        """Return the most uses in a batch: they differ as lengths do in a loop over time; 0 if unknown."""
+        return max((uses.get(name, 0) for uses in self.each), default=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,69 +54,67 @@ class Passes:
     data: Calibration
     batches: int | None = None
 
-    def uses(self, weights: Sequence[PrunableWeight]) -> dict[str, int]:
-        """Return how often a forward pass uses each weight, in the order of first uses.
+    def uses(self, weights: Sequence[PrunableWeight], begins: Callable[[], None] = lambda: None) -> Uses:
+        """Return how often forward passes use each weight, by a pass.
 
-        Batches may differ, as sequences of several lengths do in a loop over time: the most counts. 0 where a
-        callable gives the losses.
+        Args:
+            weights: to look at.
+            begins: called before each batch.
 
         Raises:
             ModelError: it cannot be seen what reaches some of them.
             SettingError: there are no data.
         """
-        most: dict[str, int] = {}
+        each: list[dict[str, int]] = []
         before: dict[str, int] = {}
 
         def count() -> None:
-            for name, uses in watch.uses.items():
-                most[name] = max(most.get(name, 0), uses - before.get(name, 0))
+            each.append({name: uses - before.get(name, 0) for name, uses in watch.uses.items()})
             before.update(watch.uses)
 
         with watched_inputs(weights) as watch:
-            self._watched(watch, after=count)
+            self._watched(watch, begins, count)
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
-        return {name: most.get(name, 0) for name in watch.uses}
-
-    def bytes_held(self, weights: Sequence[PrunableWeight]) -> dict[str, int]:
-        """Return how much memory the Hessians of each weight take while inputs are added to them, in bytes.
-
-        It depends on the calls: a grouped convolution has one a group, and attention one for each of query,
-        key and value where these differ.
-        """
-        held: dict[str, dict[range, int]] = {w.name: {} for w in weights}
-        with watched_inputs(
-            weights, lambda given: held[given.name].update({given.outputs: bytes_of(given)})
-        ) as watch:
-            self._watched(watch)
-        return {name: sum(of_outputs.values()) for name, of_outputs in held.items()}
+        return Uses(list(watch.uses), each)
 
     def moments(
         self,
-        weights: Sequence[PrunableWeight],
-        uses: Mapping[str, int],
-        preparing: Preparing = lambda before_layers: nullcontext(lambda: None),
-    ) -> dict[str, Moments]:
-        """Return the moments of what reaches ``weights``; a pass ends after the last of their uses.
+        weight: PrunableWeight,
+        uses: Uses,
+        preparing: Preparing = lambda before_layer: nullcontext(lambda: None),
+    ) -> Moments:
+        """Return the moments of what reaches ``weight``, by a pass that ends after the last of its uses.
 
         Args:
-            weights: of the layers that are looked at.
-            uses: how often a forward pass uses each.
-            preparing: entered for the pass with a function that says whether it has not come to the layers
+            weight: of the layer that is looked at.
+            uses: what ``uses`` returned.
+            preparing: entered for the pass with a function that says whether it has not come to the layer
                 yet; gives one to call before each batch.
         """
-        sums = {
-            w.name: InputMoments(w.name, rows_shape(w.tensor.shape, w.output_dim, w.groups)[0])
-            for w in weights
-        }
+        sums = InputMoments.of(weight)
         with (
-            watched_inputs(weights, lambda given: sums[given.name].add(given)) as watch,
+            watched_inputs([weight], sums.add) as watch,
             preparing(lambda: not watch.uses) as begins,
         ):
-            if self.data.has_batches and all(uses[w.name] for w in weights):
-                watch.enough = {w.name: uses[w.name] for w in weights}
+            if most := uses.most(weight.name):
+                watch.enough = {weight.name: most}
             self._watched(watch, begins)
-        return {name: found.result() for name, found in sums.items()}
+        return sums.result()
+
+    @property
+    def source(self) -> list[Any]:
+        """The batches.
+
+        Raises:
+            SettingError: there are none.
+        """
+        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), self.batches))
+        if not source:
+            raise SettingError(
+                "data= gave no batch. An iterator can be read only once: pass a list or a loader."
+            )
+        return source
 
     def run(
         self, *, before: Callable[[Any], None] = lambda batch: None, after: Callable[[], None] = lambda: None
@@ -113,13 +128,8 @@ class Passes:
         Raises:
             SettingError: there are no batches.
         """
-        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), self.batches))
-        if not source:
-            raise SettingError(
-                "data= gave no batch. An iterator can be read only once: pass a list or a loader."
-            )
         with evaluated(self.model), torch.no_grad():
-            for item in source:
+            for item in self.source:
                 batch = moved(item, device_of(self.model))
                 before(batch)
                 with suppress(EnoughError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from featherweight.core.fingerprint import fingerprint
 from featherweight.core.masks import Masks
@@ -21,6 +21,7 @@ from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.oneshot._batch_norm import Norms
 from featherweight.sparsity.oneshot._layer import Layer, Pruned, bias_of
 from featherweight.sparsity.oneshot._moments import Moments
+from featherweight.sparsity.oneshot._one_pass import OnePass
 from featherweight.sparsity.oneshot._passes import Passes
 from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._problem import Method
@@ -48,7 +49,7 @@ def prune_oneshot(
     skip: Sequence[str] = (),
     correct_bias: bool = True,
     batch_norm: str = "match",
-    memory_limit: int | None = None,
+    low_memory: bool = False,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
     seed: int = 0,
@@ -79,9 +80,9 @@ def prune_oneshot(
             leaves a norm the mean and variance of the dense network's, before the layers behind it are
             pruned; "reestimate" estimates them anew at the end, which asks for many batches of the training
             data; "keep" leaves them as they are. Padding counts.
-        memory_limit: bytes of Hessians to be held at once, though always those of one layer; as many layers
-            as fit share a pass over the data and see each other unpruned. One pass more counts the bytes.
-            None: one layer a pass, each sees all before it pruned.
+        low_memory: run the network anew for each layer. Without it all batches go through the network once,
+            and wait before each layer until it is pruned: faster by far where there are many layers, but what
+            all of them hold on their way is held at a time, not what one does.
         run_dir: a folder for finished layers; a second call with it, on the network as it was and the
             same data (which is not checked), goes on.
         progress: show the layers as they are done.
@@ -102,7 +103,7 @@ def prune_oneshot(
         sparsity, "magnitude" if criterion is None else criterion, allocation, pattern, skip, seed
     )
     check_criterion(criterion, allocation)
-    settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit, batch_norm)
+    settings = Settings(method, row_pattern(pattern), damping, correct_bias, low_memory, batch_norm)
     _check_batches(batches)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
@@ -110,12 +111,13 @@ def prune_oneshot(
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
     passes = Passes(inner, found.held(batches), batches)
-    uses = passes.uses(prunable.weights)
+    norms = Norms(passes, batch_norm, recipe.skip)
+    with norms.looking() as begins:
+        uses = passes.uses(prunable.weights, begins)
     kept = {
         n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=passes.data, before=zeros).items()
     }
-    norms = Norms(passes, batch_norm, recipe.skip)
-    layers = _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None)
+    layers = _layers(inner, prunable, zeros, uses.order, recipe.skip if correct_bias else None)
     changed = {
         "kept": kept,
         "biases": [layer.weight.name for layer in layers if layer.bias is not None],
@@ -123,10 +125,11 @@ def prune_oneshot(
         "network": _fingerprint(inner, run_dir),
     }
     saved = SavedLayers(run_dir, settings.identity() | changed)
-    held = None if memory_limit is None else passes.bytes_held(prunable.weights)
-    run = _Run(passes, settings, saved, norms, uses, kept, held)
-    with _unchanged_on_failure(inner), View(progress, len(uses)) as shown:
-        pruned = run.prune(layers, shown)
+    ways = OnePass(passes, prunable.weights, uses, norms, low_memory=low_memory)
+    run = _Run(ways, settings, saved, norms, kept)
+    with _unchanged_on_failure(inner), View(progress, len(uses.order)) as shown:
+        with ways.open():
+            pruned = run.prune(layers, shown)
         norms.finish()
     by_name = {layer.report.name: layer for layer in pruned}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
@@ -138,43 +141,32 @@ def prune_oneshot(
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    passes: Passes
+    ways: OnePass
     settings: Settings
     saved: SavedLayers
     norms: Norms
-    uses: Mapping[str, int]
     kept: Mapping[str, int]
-    held: Mapping[str, int] | None
 
     def prune(self, layers: Sequence[Layer], shown: View) -> list[Pruned]:
         """Prune ``layers`` in order; what a pattern keeps less of one goes to the next."""
         done: list[Pruned] = []
         carried = 0
-        for part in _parts(layers, self.settings.memory_limit, self.held):
-            shown.at(part[0].weight.name)
-            finished = [self.saved.load(len(done) + i, layer.weight.name) for i, layer in enumerate(part)]
-            moments: dict[str, Moments] = {}
-            settled: Mapping[str, Tensor] = {}
-            if None in finished:  # what shares a pass is pruned anew together
-                weights = [layer.weight for layer in part]
-                moments = self.passes.moments(weights, self.uses, self.norms.matching)
-                settled = self.norms.settled()
-            for layer, found in zip(part, finished, strict=True):
-                name = layer.weight.name
-                shown.at(name)
-                wanted = self.kept[name] + carried
-                if name in moments:
-                    pruned = replace(self._pruned(layer, moments.pop(name), wanted), norms=settled)
-                    self.saved.save(len(done), pruned)
-                    settled = {}
-                else:
-                    assert found is not None
-                    pruned = found
-                    self.norms.settle(pruned.norms)
-                layer.write(pruned)
-                carried = wanted - pruned.mask.kept
-                done.append(pruned)
-                shown.done(pruned.report)
+        for number, layer in enumerate(layers):
+            name = layer.weight.name
+            shown.at(name)
+            wanted = self.kept[name] + carried
+            pruned = self.saved.load(number, name)
+            if pruned is None:
+                found = self._pruned(layer, self.ways.moments(layer.weight), wanted)
+                pruned = replace(found, norms=self.norms.settled())
+                self.saved.save(number, pruned)
+            else:
+                self.norms.settle(pruned.norms)
+            layer.write(pruned)
+            self.ways.done(name)
+            carried = wanted - pruned.mask.kept
+            done.append(pruned)
+            shown.done(pruned.report)
         return done
 
     def _pruned(self, layer: Layer, moments: Moments, kept: int) -> Pruned:
@@ -192,31 +184,6 @@ def _layers(
     return [
         Layer(w, zeros[w.name].keep, None if fixed is None else bias_of(model, w, fixed)) for w in weights
     ]
-
-
-def _parts(
-    layers: Sequence[Layer], limit: int | None, held: Mapping[str, int] | None
-) -> Iterator[list[Layer]]:
-    """Yield layers that share a pass over the data: as many as fit into the limit, at least one.
-
-    Args:
-        layers: in order.
-        limit: bytes; None: one layer at a time.
-        held: bytes of the Hessians of each; looked at where there is a limit.
-    """
-    if limit is None or held is None:
-        yield from ([layer] for layer in layers)
-        return
-    part: list[Layer] = []
-    size = 0
-    for layer in layers:
-        needed = held[layer.weight.name]
-        if part and size + needed > limit:
-            yield part
-            part, size = [], 0
-        part.append(layer)
-        size += needed
-    yield part
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Settings:
     pattern: RowPattern
     damping: float | None = None
     correct_bias: bool = True
-    memory_limit: int | None = None
+    low_memory: bool = False
     batch_norm: str = "match"
 
     def __post_init__(self) -> None:
@@ -46,9 +46,8 @@ class Settings:
                 f"damping={damping} would do nothing: method={self.method!r} leaves weights as they are, and "
                 f"solves nothing. Leave damping= out."
             )
-        limit: Any = self.memory_limit
-        if limit is not None and (not _is_number(limit) or not limit > 0):
-            raise SettingError(f"memory_limit is a number of bytes above 0, or None; got {limit!r}.")
+        if not isinstance(self.low_memory, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingError(f"low_memory is True or False; got {self.low_memory!r}.")
         if self.batch_norm not in _WAYS:
             ways = ", ".join(map(repr, _WAYS))
             raise SettingError(f"batch_norm is one of {ways}; got {self.batch_norm!r}.")
@@ -66,13 +65,12 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Return what tells a run with these settings from others, of the types of JSON."""
         method = getattr(self.chosen, "__qualname__", None) or re.sub(_ADDRESS, "", repr(self.chosen))
-        limit = self.memory_limit
         return {
             "method": method,
             "pattern": repr(self.pattern) if "0x" not in repr(self.pattern) else "a function",
             "damping": float(self.fraction),
             "correct_bias": self.correct_bias,
-            "memory_limit": None if limit is None else float(limit),
+            "low_memory": self.low_memory,
             "batch_norm": self.batch_norm,
         }
 
