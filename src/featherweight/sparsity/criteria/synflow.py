@@ -57,8 +57,6 @@ class SynFlow:
         inputs = moved(_ones(_example(context.data)), device_of(context.model))
         leaves = Leaves.of(weights, context.model)
         flow, scores = _scores(leaves, inputs, torch.float32)
-        if not _SAFE[0] < flow < _SAFE[1]:
-            flow, scores = _scores(leaves, inputs, torch.float64)
         if not all(bool(score.isfinite().all()) for score in scores.values()):
             raise ModelError(
                 f"The outputs of SynFlow sum to {flow:g}, and its scores are not finite. Are the weights?"
@@ -67,7 +65,7 @@ class SynFlow:
 
 
 def _scores(leaves: Leaves, inputs: Any, dtype: torch.dtype) -> tuple[float, dict[str, Tensor]]:
-    """Return R, and the scores divided by it."""
+    """Return R, and the scores divided by it; in double precision where R asks for it."""
     with evaluated(leaves.model), torch.inference_mode(False), torch.enable_grad(), eager():
         positive = {name: p.detach().abs().to(dtype) for name, p in _floats(leaves.model.named_parameters())}
         flat = {name: positive[names[0]].requires_grad_() for name, names in leaves.tied.items()}
@@ -75,8 +73,10 @@ def _scores(leaves: Leaves, inputs: Any, dtype: torch.dtype) -> tuple[float, dic
         buffers = {name: b.to(dtype) for name, b in _floats(leaves.model.named_buffers())}
         args, kwargs = as_arguments(_as(inputs, dtype))
         flow = _sum(functional_call(leaves.model, positive | buffers, args, kwargs), dtype)
+        total = float(flow.detach())
+        if dtype is torch.float32 and not _SAFE[0] < total < _SAFE[1]:
+            return _scores(leaves, inputs, torch.float64)
         found = _gradients(flow, flat)
-    total = float(flow.detach())
     return total, {name: (flat[name].detach() * g / total if total else g).abs() for name, g in found.items()}
 
 
