@@ -22,6 +22,7 @@ from featherweight.core.trace import Example, as_arguments
 from featherweight.errors import SettingError
 
 LABELS = "labels"
+UNLABELLED = -100  # as a target: this example (or token) has no label; torch's losses ignore it too
 Loss = Callable[[Any, Any], Tensor]
 
 

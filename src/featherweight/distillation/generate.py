@@ -15,9 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.batches import UNLABELLED
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluating
-from featherweight.distillation.losses import UNLABELLED
 from featherweight.distillation.outputs import find_logits
 from featherweight.errors import DataError, ModelError, SettingError
 

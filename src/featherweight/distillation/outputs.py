@@ -9,8 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.core.batches import entry, find_logits, moved, tensors_in
-from featherweight.distillation.losses import UNLABELLED
+from featherweight.core.batches import UNLABELLED, entry, find_logits, moved, tensors_in
 from featherweight.errors import ModelError, TrainingError
 from featherweight.training.objective import Batch, describe, explained
 

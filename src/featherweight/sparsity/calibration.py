@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from featherweight.core.batches import Loss, device_of, loss_of, moved, outputs_of, read_batch
+from featherweight.core.batches import UNLABELLED, Loss, device_of, loss_of, moved, outputs_of, read_batch
 from featherweight.core.eager import eager
 from featherweight.core.prunable import unwrap
 from featherweight.core.trace import evaluated
 from featherweight.errors import ModelError, SettingError
-from featherweight.training.objective import UNLABELLED, explained
+from featherweight.training.objective import explained
 
 Losses = Callable[[nn.Module], Iterable[Tensor]]
 

@@ -16,12 +16,10 @@ from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.core.batches import entry, find_logits
+from featherweight.core.batches import UNLABELLED, entry, find_logits
 from featherweight.errors import FeatherweightError, SettingError, TrainingError
 from featherweight.training.guidance import Guidance
 from featherweight.training.precision import autocast
-
-UNLABELLED = -100  # as a target: not counted; cross-entropy does not look at it either
 
 Batch = Any
 Loss = Callable[[Any, Any], Tensor]

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.batches import UNLABELLED
 from featherweight.core.trace import evaluating
 from featherweight.report import ClassAgreement
-from featherweight.training.objective import UNLABELLED, Objective, accuracy, logits, split
+from featherweight.training.objective import Objective, accuracy, logits, split
 
 MOST_CLASSES = 1_000  # above which agreement is not told class by class
 

@@ -13,8 +13,9 @@ from featherweight.cli.distilling.request import Request
 from featherweight.cli.network import make_network
 from featherweight.cli.output import remark
 from featherweight.cli.resolve import is_factory
+from featherweight.core.batches import UNLABELLED
 from featherweight.errors import DataError
-from featherweight.training.objective import UNLABELLED, split
+from featherweight.training.objective import split
 from featherweight.zoo import load_data, trained_names
 
 

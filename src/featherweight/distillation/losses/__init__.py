@@ -1,5 +1,6 @@
 """Distillation losses, one file each. Importing this package registers them all."""
 
+from featherweight.core.batches import UNLABELLED
 from featherweight.distillation.losses import (
     attention_transfer,
     cosine,
@@ -17,7 +18,6 @@ from featherweight.distillation.losses import (
     token,
 )
 from featherweight.distillation.losses._base import (
-    UNLABELLED,
     DistillationLoss,
     Heads,
     Lesson,

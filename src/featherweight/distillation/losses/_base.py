@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from featherweight._registry import Registry
 
-UNLABELLED = -100  # as a target: this example (or token) has no label; also what torch's losses ignore
-
 
 @dataclass(frozen=True)
 class Heads:

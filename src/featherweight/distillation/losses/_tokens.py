@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from featherweight.distillation.losses._base import UNLABELLED, Lesson
+from featherweight.core.batches import UNLABELLED
+from featherweight.distillation.losses._base import Lesson
 from featherweight.errors import ModelError
 
 

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherweight.distillation.losses._base import UNLABELLED, DistillationLoss, Lesson, View, losses
+from featherweight.core.batches import UNLABELLED
+from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.losses._logits import check_temperature
 from featherweight.distillation.losses._relations import both_features, full_precision, pooled, unit
 from featherweight.errors import ModelError, SettingError

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from featherweight.distillation.losses._base import UNLABELLED, DistillationLoss, Lesson, View, losses
+from featherweight.core.batches import UNLABELLED
+from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.losses._logits import (
     check_temperature,
     check_weights,

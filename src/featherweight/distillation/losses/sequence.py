@@ -14,7 +14,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from featherweight.distillation.losses._base import UNLABELLED, DistillationLoss, Lesson, View, losses
+from featherweight.core.batches import UNLABELLED
+from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.losses._tokens import labels_at, token_logits
 from featherweight.distillation.projectors import in_float32
 from featherweight.errors import DataError

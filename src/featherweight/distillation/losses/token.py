@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featherweight.distillation.losses._base import UNLABELLED, DistillationLoss, Lesson, View, losses
+from featherweight.core.batches import UNLABELLED
+from featherweight.distillation.losses._base import DistillationLoss, Lesson, View, losses
 from featherweight.distillation.losses._logits import check_temperature
 from featherweight.distillation.losses._tokens import labels_at, token_logits
 from featherweight.distillation.projectors import in_float32
