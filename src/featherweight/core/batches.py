@@ -104,18 +104,29 @@ def moved(thing: Any, device: torch.device) -> Any:
 
     Packed sequences stay what they are, and so do named tuples.
     """
-    if isinstance(thing, Tensor):
-        return thing.to(device, non_blocking=device.type != "cpu")  # what comes back may be read at once
+    slow = device.type != "cpu"
+
+    def move(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.to(device, non_blocking=slow)  # what comes back may be read at once
+        return cast("Any", leaf).to(device) if isinstance(leaf, PackedSequence) else leaf
+
+    return mapped(move, thing)
+
+
+def mapped(function: Callable[[Any], Any], thing: Any) -> Any:
+    """Return ``thing`` with all in it replaced by what ``function`` gives for it.
+
+    Tuples, lists and mappings are gone through; packed sequences are not.
+    """
     if isinstance(thing, Mapping):
-        return {name: moved(value, device) for name, value in cast("Mapping[str, Any]", thing).items()}
-    if isinstance(thing, PackedSequence):
-        return cast("Any", thing).to(device)
-    if isinstance(thing, tuple | list):
-        values = [moved(value, device) for value in cast("list[Any]", thing)]
-        if hasattr(cast("Any", thing), "_fields"):  # a named tuple
-            return cast("Any", type(thing))._make(values)
-        return values if isinstance(thing, list) else tuple(values)
-    return thing
+        return {name: mapped(function, value) for name, value in cast("Mapping[str, Any]", thing).items()}
+    if not isinstance(thing, tuple | list) or isinstance(thing, PackedSequence):
+        return function(thing)
+    values = [mapped(function, value) for value in cast("list[Any]", thing)]
+    if hasattr(cast("Any", thing), "_fields"):  # a named tuple
+        return cast("Any", type(thing))._make(values)
+    return values if isinstance(thing, list) else tuple(values)
 
 
 def tensors_in(thing: Any) -> Iterator[Tensor]:

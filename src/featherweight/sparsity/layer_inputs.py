@@ -51,16 +51,17 @@ class LayerInput:
     outputs: range
 
 
-class EnoughError(Exception):
-    """Raised out of a network that need not run to its end: see ``InputWatch.enough``."""
+class EnoughError(BaseException):
+    """Raised out of a network that need not run to its end; no Exception, for a network may catch those."""
 
 
 Receive = Callable[[LayerInput], None]
+Reached = Callable[[str, Iterator[LayerInput]], None]
 
 
 @contextmanager
 def watched_inputs(
-    weights: Sequence[PrunableWeight], receive: Receive | None = None
+    weights: Sequence[PrunableWeight], receive: Receive | None = None, reached: Reached | None = None
 ) -> Generator[InputWatch]:
     """Hand out what reaches ``weights`` in every network that runs within the block.
 
@@ -69,6 +70,8 @@ def watched_inputs(
         receive: called with each ``LayerInput`` before the layer runs, several times where a convolution's
             windows take much memory. An exception that it raises leaves the forward pass. None: the watch
             only counts uses.
+        reached: called in its place, with a weight's name and an iterator of what reaches it in this use;
+            what is not read costs nothing.
 
     Example::
 
@@ -78,7 +81,9 @@ def watched_inputs(
                 model(**batch)
         print(watch.unseen())
     """
-    watch = InputWatch(weights, receive)
+    if receive is not None:
+        reached = _each(receive)
+    watch = InputWatch(weights, reached)
     with unfused(), eager(), watch:
         yield watch
 
@@ -113,12 +118,12 @@ class InputWatch(TorchFunctionMode):
         enough: uses of weights after which the forward pass is left by an ``EnoughError``; empty: never.
     """
 
-    def __init__(self, weights: Sequence[PrunableWeight], receive: Receive | None = None) -> None:
+    def __init__(self, weights: Sequence[PrunableWeight], reached: Reached | None = None) -> None:
         super().__init__()
         self.valid: Tensor | None = None
         self.uses: dict[str, int] = {}
         self.enough: dict[str, int] = {}
-        self._receive = receive
+        self._reached = reached
         self._weights = {_place(weight.tensor): weight for weight in weights}
         self._obstacles: dict[str, str] = {}
 
@@ -153,19 +158,9 @@ class InputWatch(TorchFunctionMode):
             self._obstacles[weight.name] = "a part of it is used, or its inputs and outputs are exchanged"
             return
         self.uses[weight.name] = self.uses.get(weight.name, 0) + 1
-        self.reached(weight.name, self._inputs(weight, use))
+        if self._reached is not None:
+            self._reached(weight.name, self._inputs(weight, use))
         self._leave_if_enough()
-
-    def reached(self, name: str, inputs: Iterator[LayerInput]) -> None:
-        """Do what there is to do before a layer runs; inputs that are not read cost nothing.
-
-        Args:
-            name: the weight's first name.
-            inputs: what reaches it in this call.
-        """
-        if self._receive is not None:
-            for given in inputs:
-                self._receive(given)
 
     def _inputs(self, weight: PrunableWeight, use: Use) -> Iterator[LayerInput]:
         count = rows_shape(weight.tensor.shape, weight.output_dim, weight.groups)[0]
@@ -199,6 +194,14 @@ class InputWatch(TorchFunctionMode):
         heads, attention = F.multi_head_attention_forward(*bound.args, **bound.kwargs)
         self._hand_out(attention_output(heads, call, self.valid))
         return F.linear(heads, weight, call["out_proj_bias"]), attention
+
+
+def _each(receive: Receive) -> Reached:
+    def reached(name: str, inputs: Iterator[LayerInput]) -> None:
+        for given in inputs:
+            receive(given)
+
+    return reached
 
 
 def _read(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Iterator[Use]:

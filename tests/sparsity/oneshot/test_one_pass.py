@@ -1,17 +1,16 @@
-"""Batches that go through the network once, and wait before each layer until it is pruned."""
+"""Batches that are joined, and layers that are pruned as a forward pass comes to them."""
 
-import threading
+from collections import namedtuple
 
 import pytest
 import torch
 from oneshot_toy import NETWORKS, quietly, state, trained
 from torch import nn
 
-from featherweight.errors import SettingError
-from featherweight.sparsity.oneshot import Solution, methods
-from featherweight.sparsity.oneshot import _one_pass as one_pass
+from featherweight.sparsity.layer_inputs import EnoughError
+from featherweight.sparsity.oneshot import Solution, methods, prune_oneshot
+from featherweight.sparsity.oneshot._joined import NotJoinedError, joined
 from featherweight.sparsity.oneshot._passes import Passes
-from featherweight.sparsity.oneshot._walk import Walk
 
 
 def close(a, b, atol=1e-5):
@@ -21,9 +20,9 @@ def close(a, b, atol=1e-5):
 def both_ways(make, data, **settings):
     """Return the networks pruned with a pass, and with a pass a layer."""
     found = []
-    for low_memory in (False, True):
+    for limit in (None, 0):
         model = make()
-        quietly(model, 0.5, data, low_memory=low_memory, **settings)
+        quietly(model, 0.5, data, memory_limit=limit, **settings)
         found.append(model)
     return found
 
@@ -34,7 +33,7 @@ def own_passes(monkeypatch):
     names, moments = [], Passes.moments
 
     def noted(self, weight, *args):
-        names.append(weight.name)
+        names.append(weight.name.removesuffix(".weight"))
         return moments(self, weight, *args)
 
     monkeypatch.setattr(Passes, "moments", noted)
@@ -55,22 +54,20 @@ def test_with_one_batch_norms_are_the_same_too():
     assert close(state(once), state(each), atol=1e-4)
 
 
-def test_each_batch_goes_through_the_network_once(own_passes):
+def test_all_data_go_through_the_network_together(own_passes):
     model, data = trained("convolutional")
-    calls = []
-    model[0].register_forward_hook(lambda *_: calls.append(threading.current_thread().name))
-    quietly(model, 0.5, data)
+    sizes = []
+    model[0].register_forward_hook(lambda m, a, y: sizes.append(len(y)))
+    quietly(model, 0.5, data, batch_norm="keep")
     assert not own_passes
-    assert len(calls) == 2 * len(data)  # one pass finds the layers, and what reaches norms
-    assert calls.count("featherweight walk") == len(data)
-    calls.clear()
-    quietly(model, 0.6, data, batch_norm="keep", low_memory=True)
-    assert len(calls) > 4 * len(data)
-    assert "featherweight walk" not in calls
+    assert sizes == [2, 2, 4, 256, 256]  # tried on few; a pass finds the layers, the other prunes them
+    sizes.clear()
+    quietly(model, 0.6, data, batch_norm="keep", memory_limit=0)
+    assert len(own_passes) == 5
+    assert set(sizes) == {64}
 
 
-def test_with_several_batches_layers_see_norms_as_they_are_at_last():
-    """Not the first batch one that only it asked for, as while a pass runs."""
+def test_layers_see_norms_as_they_are_at_last():
     seen, (model, data) = {}, trained("convolutional")
 
     def method(problem):
@@ -78,49 +75,59 @@ def test_with_several_batches_layers_see_norms_as_they_are_at_last():
         return methods["magnitude"](problem)
 
     quietly(model, 0.8, data, method=method)
-    x = torch.cat([x for x, _ in data])
     inputs = []
     model[3].register_forward_pre_hook(lambda m, a: inputs.append(a[0]))
     with torch.no_grad():
-        model(x)
+        model(torch.cat([x for x, _ in data]))
     squares = nn.functional.unfold(inputs[0][:, :4], 3, stride=2).square().mean((0, 2))
     hessian = seen[(16, 9, 4)][0].diagonal().float().view(9, 4).T.flatten()  # inputs change fastest
     assert torch.allclose(hessian, squares, rtol=1e-3)
 
 
 class Uneven(nn.Module):
-    """A layer used twice, one of long batches only, two in an order that depends on the batch."""
+    """A layer used twice, one that batches come to out of order, and one that is used again behind others."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.twice, self.long, self.a, self.b, self.last = (
-            nn.Linear(8, 8, bias=name != "first") for name in ("first", "twice", "long", "a", "b", "last")
-        )
+        self.first, self.twice, self.second, self.again, self.last = (nn.Linear(8, 8) for _ in range(5))
 
     def forward(self, x):
         x = self.twice(self.twice(self.first(x)).relu()).relu()
-        if len(x) > 20:
-            x = x + self.long(x).relu()
-        x = self.a(self.b(x).relu()) if len(x) % 2 else self.b(self.a(x).relu())
-        return self.last(x.relu())
+        return self.last(self.again(self.second(self.again(x).relu()).relu()).relu())
 
 
-@pytest.mark.parametrize(
-    ("sizes", "own"),
-    [
-        ((31, 11), {"twice"}),
-        ((30, 10), {"twice"}),
-        ((30, 11), {"twice", "a"}),  # of which the second batch has yet to come out of "b"
-        ((11, 31), {"twice", "b", "a", "last"}),  # "long" is found last, and pruned last
-    ],
-)
-def test_layers_that_batches_use_unevenly(sizes, own, own_passes):
-    data = [(torch.randn(n, 8), torch.zeros(n).long()) for n in sizes]
+def test_layers_that_are_used_several_times_have_a_pass(own_passes):
+    data = [(torch.randn(n, 8), None) for n in (30, 10)]
     quietly(Uneven(), 0.5, data)
-    assert {name.removesuffix(".weight") for name in own_passes} == own
+    assert own_passes == ["twice", "again"]
     once, each = both_ways(Uneven, data)
     assert close(state(once), state(each))
+
+
+class Turning(nn.Module):
+    """Comes to its layers in another order once the first one is pruned, or to one of them never more."""
+
+    def __init__(self, skips):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.a, self.b, self.last = (nn.Linear(8, 8) for _ in range(4))
+        self.skips = skips
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        if not bool((self.first.weight == 0).any()):
+            return self.last(self.b(self.a(x)))
+        return self.last(self.b(x) if self.skips else self.a(self.b(x)))
+
+
+def test_an_order_that_changes(own_passes):
+    data = [(torch.randn(30, 8), None)]
+    once, each = both_ways(lambda: Turning(skips=False), data)
+    assert own_passes[0] == "a"  # the pass comes to "b" first
+    assert close(state(once), state(each))
+    with pytest.raises(Exception, match="no input reached some of its outputs"):
+        quietly(Turning(skips=True), 0.5, data)
 
 
 class Normed(nn.Module):
@@ -133,32 +140,29 @@ class Normed(nn.Module):
         self.norm, self.once = nn.BatchNorm1d(8), nn.BatchNorm1d(8)
 
     def forward(self, x):
-        x = self.first(x)
-        x = self.norm(self.norm(x).relu())
+        x = self.norm(self.norm(self.first(x)).relu())
         return self.last(self.once(self.second(x)).relu())
 
 
-def test_a_layer_behind_a_norm_that_is_called_twice_has_a_pass(own_passes):
-    data = [(torch.randn(40, 8), torch.zeros(40).long())]
-    once, each = both_ways(lambda: Normed().eval(), data)
-    assert own_passes.count("second.weight") == 2
-    assert own_passes.count("last.weight") == 1  # of the second call: by then the norm is settled
+class Behind(Normed):
+    """A norm right behind it."""
+
+    def forward(self, x):
+        x = self.once(self.norm(self.norm(self.first(x)).relu()).relu())
+        return self.last(self.second(x).relu())
+
+
+@pytest.mark.parametrize("kind", [Normed, Behind])
+def test_a_layer_behind_a_norm_that_is_called_twice_has_a_pass(kind, own_passes):
+    data = [(torch.randn(40, 8), None)]
+    quietly(kind().eval(), 0.5, data)
+    assert own_passes == ["second"]
+    once, each = both_ways(lambda: kind().eval(), data)
     assert close(state(once), state(each), atol=1e-4)
 
 
-def test_a_norm_right_behind_one_that_is_called_twice_is_matched_after_it():
-    class Behind(Normed):
-        def forward(self, x):
-            x = self.once(self.norm(self.norm(self.first(x)).relu()).relu())
-            return self.last(self.second(x).relu())
-
-    data = [(torch.randn(40, 8), None)] * 3
-    once, each = both_ways(lambda: Behind().eval(), data)
-    assert close(state(once), state(each), atol=1e-4)
-
-
-@pytest.mark.parametrize("low_memory", [False, True])
-def test_within_autocast_layers_see_the_pruned_layers_before_them(low_memory):
+@pytest.mark.parametrize("limit", [None, 0])
+def test_within_autocast_layers_see_the_pruned_layers_before_them(limit):
     """Autocast keeps the weights that it rounded, also when they change."""
     seen = []
 
@@ -170,100 +174,71 @@ def test_within_autocast_layers_see_the_pruned_layers_before_them(low_memory):
     x = torch.randn(64, 8)
     with torch.autocast("cpu"):
         model(x)
-        quietly(model, 0.5, [(x, None)], method=spy, low_memory=low_memory)
+        quietly(model, 0.5, [(x, None)], method=spy, memory_limit=limit)
         assert not bool(model(x).any())
     assert seen[0] > 0 == seen[1]
 
 
-def test_the_callers_autocast_and_device_hold():
-    seen = []
-
-    class Looks(nn.Linear):
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_network_may_infer_and_its_masks_can_be_trained_with(limit):
+    class Infers(nn.Sequential):
+        @torch.inference_mode()
         def forward(self, x):
-            seen.append(
-                (torch.is_autocast_enabled("cpu"), torch.is_grad_enabled(), torch.empty(0).device.type)
-            )
             return super().forward(x)
 
-    model = nn.Sequential(Looks(8, 8), Looks(8, 8))
-    data = [(torch.randn(16, 8), None)]
-    quietly(model, 0.5, data)
-    with torch.autocast("cpu"), torch.device("meta"):
-        torch.set_grad_enabled(True)
-        states = []
-        walk = Walk(lambda: states.append((torch.is_autocast_enabled("cpu"), torch.empty(0).device.type)))
-        walk.go()
-    assert states == [(True, "meta")]
-    assert set(seen) == {(False, False, "cpu")}
+    torch.manual_seed(0)
+    model = Infers(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    masks = quietly(model, 0.5, [(torch.randn(64, 8), None)] * 2, memory_limit=limit)
+    weight = model[0].weight
+    (weight * masks["0.weight"].keep).sum().backward()
+    assert bool((weight.grad != 0).any())
 
 
-def walks():
-    return [thread for thread in threading.enumerate() if thread.name == "featherweight walk"]
+class Catches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.twice, self.last = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x):
+        try:
+            x = self.twice(self.twice(self.inner(x)))
+        except Exception:
+            return x
+        return self.last(x)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_no_thread_is_left_after_an_error(error):
-    model, data = trained("linear")
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_network_that_catches_exceptions(limit):
+    model = Catches()
+    quietly(model, 0.5, [(torch.randn(64, 8), None)] * 2, memory_limit=limit).check(model)
 
     def fails(problem):
-        if problem.weights.shape[0] == 4:
-            assert len(walks()) == len(data)
-            raise error("here")
-        return methods["magnitude"](problem)
+        raise RuntimeError("of the method")
 
-    with pytest.raises(error, match="here"):
-        quietly(model, 0.5, data, method=fails)
-    assert not walks()
-
-
-def test_an_error_of_the_network_is_raised_as_it_is():
-    class Fails(nn.Module):
-        def forward(self, x):
-            if threading.current_thread().name == "featherweight walk":
-                raise ValueError("of the network")
-            return x
-
-    model = nn.Sequential(nn.Linear(8, 8), Fails(), nn.Linear(8, 8))
     before = state(model)
-    with pytest.raises(ValueError, match="of the network"):
-        quietly(model, 0.5, [(torch.randn(4, 8), None)] * 3)
+    with pytest.raises(RuntimeError, match="of the method"):
+        quietly(model, 0.6, [(torch.randn(64, 8), None)] * 2, method=fails, memory_limit=limit)
     assert close(state(model), before, atol=0)
-    assert not walks()
+    assert issubclass(EnoughError, BaseException)
 
 
-def test_blocks_that_a_forward_pass_waits_in_are_left():
-    left = []
+class Remembers(nn.Module):
+    """Keeps something of its inputs for a later layer."""
 
-    class Careful(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = nn.Linear(8, 8)
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
 
-        def forward(self, x):
-            try:
-                return self.inner(x)
-            except Exception:  # what it must not catch is no Exception
-                return x
-            finally:
-                left.append(threading.current_thread().name)
-
-    model = nn.Sequential(nn.Linear(8, 8), Careful(), nn.Linear(8, 8))
-    quietly(model, 0.5, [(torch.randn(4, 8), None)] * 3)
-    assert left.count("featherweight walk") == 3
+    def forward(self, x):
+        self.skip = x
+        x = self.b(self.a(x).relu())
+        return self.c(x + self.skip)
 
 
-def test_so_many_batches_that_threads_would_be_too_many_have_a_pass_a_layer(monkeypatch, own_passes):
-    model, data = trained("linear")
-    monkeypatch.setattr(one_pass, "_THREADS", len(data) - 1)
-    quietly(model, 0.5, data)
-    assert len(own_passes) == 3
-
-
-@pytest.mark.parametrize("low_memory", [1, None, "yes"])
-def test_low_memory_is_a_bool(low_memory):
-    model, data = trained("linear", 0)
-    with pytest.raises(SettingError, match="low_memory is True or False"):
-        quietly(model, 0.5, data, low_memory=low_memory)
+def test_what_a_network_keeps_between_its_layers_is_that_of_the_same_data():
+    once, each = both_ways(Remembers, [(torch.randn(n, 8), None) for n in (32, 20)])
+    assert close(state(once), state(each))
 
 
 def test_a_run_that_broke_off_goes_on_behind_its_last_layer(tmp_path):
@@ -285,3 +260,102 @@ def test_a_run_that_broke_off_goes_on_behind_its_last_layer(tmp_path):
     plain, _ = trained("convolutional")
     quietly(plain, 0.6, data, method="magnitude")
     assert close(state(model), state(plain))
+
+
+# which batches are joined
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+class Adds(nn.Module):
+    def forward(self, x, y=0, labels=None, scale=1.0):
+        return (x.x + x.y if isinstance(x, Pair) else x + y) * scale
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: (x, torch.zeros(len(x))),
+        lambda x: (x, ["no", "tensors"]),
+        lambda x: x,
+        lambda x: ((x, x), None),
+        lambda x: {"x": x, "labels": torch.zeros(len(x))},
+        lambda x: {"x": x, "scale": 2.0},
+        lambda x: (Pair(x, x), None),
+    ],
+)
+def test_forms_of_batches(form):
+    parts = [torch.randn(n, 3) for n in (5, 5, 1)]
+    whole = joined(Adds(), [form(part) for part in parts], float("inf"))
+    assert torch.equal(Adds()(*_given(whole)), Adds()(*_given(form(torch.cat(parts)))))
+
+
+def _given(batch):
+    if isinstance(batch, dict):
+        return batch["x"], 0, None, batch.get("scale", 1.0)
+    x = batch[0] if isinstance(batch, list | tuple) else batch
+    return x if isinstance(x, tuple) and not isinstance(x, Pair) else (x,)
+
+
+class OverTime(nn.Module):
+    """The second dimension counts the examples."""
+
+    def forward(self, x):
+        return x.cumsum(0)
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.rand(())
+
+
+class Means(nn.Module):
+    """Gives nothing that has an entry for each example."""
+
+    def forward(self, x):
+        return x.mean()
+
+
+X = torch.arange(12.0).view(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "reason"),
+    [
+        (OverTime(), [X, X], "something else"),
+        (Noisy(), [X, X], "something else"),
+        (nn.BatchNorm1d(3, track_running_stats=False), [X, 2 * X + 1], "something else"),
+        (Means(), [X, X], "something else"),
+        (Adds(), [X, X[:, :2]], "several lengths"),
+        (Adds(), [X, X.double()], "shape or type"),
+        (Adds(), [(X, None), {"x": X}], "several types"),
+        (Adds(), [{"x": X}, {"x": X, "y": X}], "sets of entries"),
+        (Adds(), [{"x": X, "scale": 1.0}, {"x": X, "scale": 2.0}], "hold a float each that differs"),
+        (Adds(), [{"x": X, "y": X[:1]}] * 2, "an entry for each example"),
+        (Adds(), [{"x": X, "y": torch.tensor(1.0)}] * 2, "an entry for each example"),
+        (Adds(), [X[:0], X], "an entry for each example"),
+        (nn.Unflatten(0, (4, 1)), [X, X], "the network fails on 2 examples"),
+        (nn.Linear(3, 1000), [X, X], "would take about"),
+    ],
+)
+def test_batches_that_are_not_joined(model, batches, reason):
+    with torch.no_grad(), pytest.raises(NotJoinedError, match=reason):
+        joined(model.eval(), batches, 100_000)
+    assert joined(model, batches[:1], 0) is batches[0]
+
+
+def test_the_estimate_grows_with_the_data():
+    model = nn.Linear(3, 1000)
+    joined(model, [(X, None)] * 10, 5 * 40 * 4000)
+    with pytest.raises(NotJoinedError):
+        joined(model, [(X, None)] * 11, 5 * 40 * 4000)
+
+
+def test_why_there_is_a_pass_a_layer_is_said(capsys):
+    model, data = trained("linear", 0)
+    prune_oneshot(model, 0.5, data)
+    assert "cannot be joined" not in capsys.readouterr().err
+    noisy = nn.Sequential(model, Noisy())
+    prune_oneshot(noisy, 0.6, data)
+    assert "for they cannot be joined: for examples together" in capsys.readouterr().err

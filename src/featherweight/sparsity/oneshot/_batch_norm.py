@@ -6,11 +6,11 @@ and the variance that it had in the dense network: outputs that became weaker ar
 anew instead makes the network fit the data: where they are few, or unlike those that it was trained on, it
 loses by that alone, also if it is dense.
 
-A norm is matched before the layer behind it is pruned, so that the layer is pruned for what it gets: all
-batches wait at the norm, and go on when it has the statistics that they ask for together. One that a batch
-comes to several times, or never, is matched in the pass that looks at the inputs of the layer behind it;
-while it runs, the norm has the statistics that the batches until then ask for. What changed later still (such
-a norm with a layer between its calls, one in a branch that few batches take) is matched in a last pass.
+Where all batches are one, a norm is matched when the forward pass comes to it, so that the layer behind it is
+pruned for what it gets. Otherwise it is matched in the pass that looks at the inputs of that layer: while
+that runs, a norm has the statistics that the batches until then ask for; after it, those of all of them. What
+changed later still (a norm that is called several times, one in a branch that few batches take) is matched in
+a last pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from featherweight.core.eager import eager
 from featherweight.core.skip import matches_any
 from featherweight.errors import ModelError, SettingError
+from featherweight.sparsity.layer_inputs import EnoughError
 from featherweight.sparsity.oneshot._passes import Passes
 
 _LEAST = 1e-5  # of the running variance: a channel that varies less on the data tells nothing
@@ -93,7 +94,7 @@ class Norms:
     """The batch norms of a network while its layers are pruned one after the other."""
 
     def __init__(self, passes: Passes, way: str, skip: Sequence[str] = ()) -> None:
-        """Begin with the network as it is; a pass within ``looking`` is to come next.
+        """Begin with the network as it is: a pass within ``looking`` comes next.
 
         Args:
             passes: the network and the data.
@@ -112,45 +113,8 @@ class Norms:
         self._before = {n: (m.running_mean.clone(), m.running_var.clone()) for n, m in self._norms.items()}
         self._dense: dict[Place, Pool] = {}
         self._open = set(self._norms) if way == "match" else set[str]()
-        self._loose = set(self._open)  # without those that nothing changed anew after they were matched
         self._calls = Counter[str]()
         self._settled = set[str]()
-
-    def comes_once(self, name: str, batches: int) -> bool:
-        """Whether each of so many batches came to this norm once in the dense network."""
-        places = [(batch, name, 1) for batch in range(1, batches + 1)]
-        return self._calls[name] == batches and all(place in self._dense for place in places)
-
-    @contextmanager
-    def reached(self, see: Callable[[str, Tensor], None]) -> Generator[None]:
-        """Call ``see`` with name and inputs whenever a norm is reached that is still to be matched."""
-
-        def note(place: Place, inputs: Tensor) -> None:
-            if place[1] in self._open:
-                see(place[1], inputs)
-
-        with self._watched(note):
-            yield
-
-    def match(self, name: str, pools: Sequence[Pool]) -> None:
-        """Match a norm that each batch comes to once, and before which all is done; it is settled then.
-
-        Args:
-            name: of the norm.
-            pools: of what reaches it now, of all batches in order.
-        """
-        found: dict[str, tuple[Pool, Pool]] = {}
-        for batch, pool in enumerate(pools, 1):
-            self._pooled(found, (batch, name, 1), pool)
-        self._match(name, *found[name])
-        self._settled.add(name)
-        self._open.discard(name)
-        self._loose.discard(name)
-
-    @property
-    def has_settled(self) -> bool:
-        """Whether norms were settled that ``settled`` has not returned yet."""
-        return bool(self._settled)
 
     @contextmanager
     def looking(self) -> Generator[Callable[[], None]]:
@@ -165,6 +129,29 @@ class Norms:
             yield begins
 
     @contextmanager
+    def matching_on_the_way(self) -> Generator[Callable[[], None]]:
+        """Match norms for good when a pass over a single batch within the block comes to them.
+
+        It is told when the batch begins. It raises an ``EnoughError`` at a norm that is called several times:
+        what all of its calls get is known only behind it.
+        """
+
+        def match(place: Place, inputs: Tensor) -> None:
+            name = place[1]
+            if name not in self._open:
+                return
+            if self._calls[name] > 1:
+                raise EnoughError
+            pools: dict[str, tuple[Pool, Pool]] = {}
+            if self._pooled(pools, place, inputs):
+                self._match(name, *pools[name])
+                self._settled.add(name)
+                self._open.discard(name)
+
+        with self._watched(match) as begins:
+            yield begins
+
+    @contextmanager
     def matching(self, before_layers: Callable[[], bool]) -> Generator[Callable[[], None]]:
         """Match the norms that a pass within the block comes to first; to be told when a batch begins.
 
@@ -176,7 +163,7 @@ class Norms:
 
         def match(place: Place, inputs: Tensor) -> None:
             name = place[1]
-            if name in self._open and before_layers() and self._pooled(pools, place, Pool.of(inputs)):
+            if name in self._open and before_layers() and self._pooled(pools, place, inputs):
                 seen[name] += 1
                 self._match(name, *pools[name])
 
@@ -186,9 +173,9 @@ class Norms:
         self._settled |= settled
         self._open -= settled
 
-    def _pooled(self, pools: dict[str, tuple[Pool, Pool]], place: Place, now: Pool | None) -> bool:
+    def _pooled(self, pools: dict[str, tuple[Pool, Pool]], place: Place, inputs: Tensor) -> bool:
         """Add a call, as it was and as it is, to the pools of its norm; whether there was anything to add."""
-        dense = self._dense.get(place)
+        dense, now = self._dense.get(place), Pool.of(inputs)
         if dense is None or now is None:
             return False
         before = pools.get(place[1])
@@ -215,23 +202,26 @@ class Norms:
             self._write(name, (mean, variance))
             self._open.discard(name)
 
-    def finish(self) -> None:
-        """Set the statistics that are still to be set, now that all layers are pruned."""
+    def finish(self, batches: Sequence[Any]) -> None:
+        """Set the statistics that are still to be set, now that all layers are pruned.
+
+        Args:
+            batches: of the data, as they were given.
+        """
         if self._way == "reestimate" and self._norms:
             from featherweight.structured.batch_norm import reestimate_batch_norm
 
-            batches = cast("list[Any]", self._passes.data.source)
             reestimate_batch_norm(self._passes.model, batches, batches=len(batches))
         if self._open:
             with eager(), self.matching(lambda: True) as begins:
                 self._passes.run(before=lambda batch: begins())
-        if self._loose:
+        if self._way == "match" and self._norms:
             self._match_all()
 
     def _match_all(self) -> None:
         """Match every norm to what reaches it now, with all others as they are."""
         pools: dict[str, tuple[Pool, Pool]] = {}
-        with eager(), self._watched(lambda place, x: self._pooled(pools, place, Pool.of(x))) as begins:
+        with eager(), self._watched(lambda place, x: self._pooled(pools, place, x)) as begins:
             self._passes.run(before=lambda batch: begins())
         for name, (dense, now) in pools.items():
             self._match(name, dense, now)

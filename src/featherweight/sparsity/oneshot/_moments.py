@@ -59,6 +59,10 @@ class InputMoments:
 
     def add(self, given: LayerInput) -> None:
         """Add what reached the weight in a call."""
+        with torch.inference_mode(mode=False), torch.no_grad():  # the network may infer
+            self._add(given)
+
+    def _add(self, given: LayerInput) -> None:
         groups, _, columns = given.inputs.shape
         if given.outputs not in self._sums:
             zeros = torch.zeros(groups, columns, columns, dtype=torch.float32, device=given.inputs.device)

@@ -22,24 +22,6 @@ from featherweight.sparsity.oneshot._moments import InputMoments, Moments
 Preparing = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]
 
 
-@dataclass(frozen=True)
-class Uses:
-    """How often forward passes use weights.
-
-    Attributes:
-        order: names, in the order of first uses.
-        each: uses of every batch, by name; a weight that it does not use may be missing. Empty where a
-            callable gives the losses.
-    """
-
-    order: list[str]
-    each: list[dict[str, int]]
-
-    def most(self, name: str) -> int:
-        """Return the most uses in a batch: they differ as lengths do in a loop over time; 0 if unknown."""
-        return max((uses.get(name, 0) for uses in self.each), default=0)
-
-
 @dataclass(frozen=True, eq=False)
 class Passes:
     """A network, and data to run it on, the same ones each time.
@@ -54,8 +36,13 @@ class Passes:
     data: Calibration
     batches: int | None = None
 
-    def uses(self, weights: Sequence[PrunableWeight], begins: Callable[[], None] = lambda: None) -> Uses:
-        """Return how often forward passes use each weight, by a pass.
+    def uses(
+        self, weights: Sequence[PrunableWeight], begins: Callable[[], None] = lambda: None
+    ) -> dict[str, int]:
+        """Return how often a forward pass uses each weight, in the order of first uses, by a pass.
+
+        Batches may differ, as sequences of several lengths do in a loop over time: the most counts. 0 where a
+        callable gives the losses.
 
         Args:
             weights: to look at.
@@ -65,30 +52,31 @@ class Passes:
             ModelError: it cannot be seen what reaches some of them.
             SettingError: there are no data.
         """
-        each: list[dict[str, int]] = []
+        most: dict[str, int] = {}
         before: dict[str, int] = {}
 
         def count() -> None:
-            each.append({name: uses - before.get(name, 0) for name, uses in watch.uses.items()})
+            for name, uses in watch.uses.items():
+                most[name] = max(most.get(name, 0), uses - before.get(name, 0))
             before.update(watch.uses)
 
         with watched_inputs(weights) as watch:
-            self._watched(watch, begins, count)
+            self.watched(watch, begins, count)
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
-        return Uses(list(watch.uses), each)
+        return {name: most.get(name, 0) for name in watch.uses}
 
     def moments(
         self,
         weight: PrunableWeight,
-        uses: Uses,
+        uses: int,
         preparing: Preparing = lambda before_layer: nullcontext(lambda: None),
     ) -> Moments:
         """Return the moments of what reaches ``weight``, by a pass that ends after the last of its uses.
 
         Args:
             weight: of the layer that is looked at.
-            uses: what ``uses`` returned.
+            uses: how often a forward pass uses it; 0 if that is not known.
             preparing: entered for the pass with a function that says whether it has not come to the layer
                 yet; gives one to call before each batch.
         """
@@ -97,24 +85,10 @@ class Passes:
             watched_inputs([weight], sums.add) as watch,
             preparing(lambda: not watch.uses) as begins,
         ):
-            if most := uses.most(weight.name):
-                watch.enough = {weight.name: most}
-            self._watched(watch, begins)
+            if uses:
+                watch.enough = {weight.name: uses}
+            self.watched(watch, begins)
         return sums.result()
-
-    @property
-    def source(self) -> list[Any]:
-        """The batches.
-
-        Raises:
-            SettingError: there are none.
-        """
-        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), self.batches))
-        if not source:
-            raise SettingError(
-                "data= gave no batch. An iterator can be read only once: pass a list or a loader."
-            )
-        return source
 
     def run(
         self, *, before: Callable[[Any], None] = lambda batch: None, after: Callable[[], None] = lambda: None
@@ -128,20 +102,33 @@ class Passes:
         Raises:
             SettingError: there are no batches.
         """
+        source = list(itertools.islice(cast("Iterable[Any]", self.data.source), self.batches))
+        if not source:
+            raise SettingError(
+                "data= gave no batch. An iterator can be read only once: pass a list or a loader."
+            )
         with evaluated(self.model), torch.no_grad():
-            for item in self.source:
+            for item in source:
                 batch = moved(item, device_of(self.model))
                 before(batch)
                 with suppress(EnoughError):
                     outputs_of(self.model, batch, labels=True)
                 after()
 
-    def _watched(
+    def watched(
         self,
         watch: InputWatch,
         begins: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
+        """Pass all data through the network within ``watch``.
+
+        Args:
+            watch: that is entered.
+            begins: called before each batch.
+            after: called after each batch, also if it ended early.
+        """
+
         def before(batch: Any) -> None:
             begins()
             watch.valid = valid_positions(batch, self.model)

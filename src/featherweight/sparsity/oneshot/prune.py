@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,12 +19,11 @@ from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import Criterion
 from featherweight.sparsity.oneshot._batch_norm import Norms
-from featherweight.sparsity.oneshot._layer import Layer, Pruned, bias_of
-from featherweight.sparsity.oneshot._moments import Moments
-from featherweight.sparsity.oneshot._one_pass import OnePass
+from featherweight.sparsity.oneshot._joined import NotJoinedError, joined
+from featherweight.sparsity.oneshot._layer import Layer, bias_of
 from featherweight.sparsity.oneshot._passes import Passes
-from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._problem import Method
+from featherweight.sparsity.oneshot._run import Run
 from featherweight.sparsity.oneshot._saved import SavedLayers
 from featherweight.sparsity.oneshot._view import View
 from featherweight.sparsity.oneshot.report import OneShotMasks
@@ -49,7 +48,7 @@ def prune_oneshot(
     skip: Sequence[str] = (),
     correct_bias: bool = True,
     batch_norm: str = "match",
-    low_memory: bool = False,
+    memory_limit: float | None = 2 * 2**30,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
     seed: int = 0,
@@ -80,9 +79,10 @@ def prune_oneshot(
             leaves a norm the mean and variance of the dense network's, before the layers behind it are
             pruned; "reestimate" estimates them anew at the end, which asks for many batches of the training
             data; "keep" leaves them as they are. Padding counts.
-        low_memory: run the network anew for each layer. Without it all batches go through the network once,
-            and wait before each layer until it is pruned: faster by far where there are many layers, but what
-            all of them hold on their way is held at a time, not what one does.
+        memory_limit: bytes that the network may take on all batches together, as estimated on a few examples,
+            beyond the Hessian of one layer; None: any number. Within it they are joined, where they differ in
+            nothing but their number of examples, and one forward pass prunes all layers as it comes to
+            them. Otherwise there is a pass over the batches for each layer; with 0 always.
         run_dir: a folder for finished layers; a second call with it, on the network as it was and the
             same data (which is not checked), goes on.
         progress: show the layers as they are done.
@@ -103,34 +103,34 @@ def prune_oneshot(
         sparsity, "magnitude" if criterion is None else criterion, allocation, pattern, skip, seed
     )
     check_criterion(criterion, allocation)
-    settings = Settings(method, row_pattern(pattern), damping, correct_bias, low_memory, batch_norm)
+    settings = Settings(method, row_pattern(pattern), damping, correct_bias, memory_limit, batch_norm)
     _check_batches(batches)
     found = Calibration.of(data, wanted_by="prune_oneshot")
     inner, prunable = unwrap(model), find_prunable(model, recipe.skip)
     check_memory(model, prunable)
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
-    passes = Passes(inner, found.held(batches), batches)
+    found = found.held(batches)
+    once, reason = _joined(inner, found, settings)
+    passes = Passes(inner, once or found, batches)
     norms = Norms(passes, batch_norm, recipe.skip)
     with norms.looking() as begins:
         uses = passes.uses(prunable.weights, begins)
-    kept = {
-        n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=passes.data, before=zeros).items()
-    }
-    layers = _layers(inner, prunable, zeros, uses.order, recipe.skip if correct_bias else None)
+    kept = {n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=found, before=zeros).items()}
+    layers = _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None)
     changed = {
         "kept": kept,
         "biases": [layer.weight.name for layer in layers if layer.bias is not None],
         "batch norms": norms.names,
+        "memory_limit": "a pass" if once else "a pass each",
         "network": _fingerprint(inner, run_dir),
     }
     saved = SavedLayers(run_dir, settings.identity() | changed)
-    ways = OnePass(passes, prunable.weights, uses, norms, low_memory=low_memory)
-    run = _Run(ways, settings, saved, norms, kept)
-    with _unchanged_on_failure(inner), View(progress, len(uses.order)) as shown:
-        with ways.open():
-            pruned = run.prune(layers, shown)
-        norms.finish()
+    with _unchanged_on_failure(inner), View(progress, len(uses)) as shown:
+        if reason:
+            shown.say(f"A pass over the data for each layer, for they cannot be joined: {reason}.")
+        pruned = Run(layers, uses, kept, passes, once is not None, norms, settings, saved, shown).prune()
+        norms.finish(cast("list[Any]", found.source))
     by_name = {layer.report.name: layer for layer in pruned}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
     replicas = Replicas.of_wrapper(model)
@@ -139,40 +139,16 @@ def prune_oneshot(
     return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in pruned])
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    ways: OnePass
-    settings: Settings
-    saved: SavedLayers
-    norms: Norms
-    kept: Mapping[str, int]
-
-    def prune(self, layers: Sequence[Layer], shown: View) -> list[Pruned]:
-        """Prune ``layers`` in order; what a pattern keeps less of one goes to the next."""
-        done: list[Pruned] = []
-        carried = 0
-        for number, layer in enumerate(layers):
-            name = layer.weight.name
-            shown.at(name)
-            wanted = self.kept[name] + carried
-            pruned = self.saved.load(number, name)
-            if pruned is None:
-                found = self._pruned(layer, self.ways.moments(layer.weight), wanted)
-                pruned = replace(found, norms=self.norms.settled())
-                self.saved.save(number, pruned)
-            else:
-                self.norms.settle(pruned.norms)
-            layer.write(pruned)
-            self.ways.done(name)
-            carried = wanted - pruned.mask.kept
-            done.append(pruned)
-            shown.done(pruned.report)
-        return done
-
-    def _pruned(self, layer: Layer, moments: Moments, kept: int) -> Pruned:
-        with full_precision(moments.hessian.device):
-            problem = layer.problem(moments, kept, self.settings.pattern, self.settings.fraction)
-            return layer.prune(problem, self.settings.chosen, moments)
+def _joined(model: nn.Module, data: Calibration, settings: Settings) -> tuple[Calibration | None, str]:
+    """Return the data as a single batch, or None and the reason; "" where they are not to be joined."""
+    batches, limit = data.source, settings.memory_limit
+    if limit == 0 or not isinstance(batches, list) or not batches:
+        return None, ""
+    try:
+        whole = joined(model, cast("list[Any]", batches), float("inf") if limit is None else float(limit))
+    except NotJoinedError as reason:
+        return None, str(reason)
+    return replace(data, source=[whole]), ""
 
 
 def _layers(

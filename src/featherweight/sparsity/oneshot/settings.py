@@ -31,7 +31,7 @@ class Settings:
     pattern: RowPattern
     damping: float | None = None
     correct_bias: bool = True
-    low_memory: bool = False
+    memory_limit: float | None = 2 * 2**30
     batch_norm: str = "match"
 
     def __post_init__(self) -> None:
@@ -46,8 +46,9 @@ class Settings:
                 f"damping={damping} would do nothing: method={self.method!r} leaves weights as they are, and "
                 f"solves nothing. Leave damping= out."
             )
-        if not isinstance(self.low_memory, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise SettingError(f"low_memory is True or False; got {self.low_memory!r}.")
+        limit: Any = self.memory_limit
+        if limit is not None and (not _is_number(limit) or not limit >= 0):
+            raise SettingError(f"memory_limit is a number of bytes, at least 0, or None; got {limit!r}.")
         if self.batch_norm not in _WAYS:
             ways = ", ".join(map(repr, _WAYS))
             raise SettingError(f"batch_norm is one of {ways}; got {self.batch_norm!r}.")
@@ -70,7 +71,6 @@ class Settings:
             "pattern": repr(self.pattern) if "0x" not in repr(self.pattern) else "a function",
             "damping": float(self.fraction),
             "correct_bias": self.correct_bias,
-            "low_memory": self.low_memory,
             "batch_norm": self.batch_norm,
         }
 
