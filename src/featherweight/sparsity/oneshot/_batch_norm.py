@@ -28,7 +28,6 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from featherweight.core.eager import eager
 from featherweight.core.skip import matches_any
 from featherweight.errors import ModelError, SettingError
-from featherweight.sparsity.layer_inputs import EnoughError
 from featherweight.sparsity.oneshot._passes import Passes
 
 _LEAST = 1e-5  # of the running variance: a channel that varies less on the data tells nothing
@@ -129,11 +128,11 @@ class Norms:
             yield begins
 
     @contextmanager
-    def matching_on_the_way(self) -> Generator[Callable[[], None]]:
+    def matching_on_the_way(self, leave: Callable[[], None]) -> Generator[Callable[[], None]]:
         """Match norms for good when a pass over a single batch within the block comes to them.
 
-        It is told when the batch begins. It raises an ``EnoughError`` at a norm that is called several times:
-        what all of its calls get is known only behind it.
+        It is told when the batch begins. At a norm that is called several times it calls ``leave``, which
+        raises: what all of its calls get is known only behind it.
         """
 
         def match(place: Place, inputs: Tensor) -> None:
@@ -141,7 +140,7 @@ class Norms:
             if name not in self._open:
                 return
             if self._calls[name] > 1:
-                raise EnoughError
+                leave()
             pools: dict[str, tuple[Pool, Pool]] = {}
             if self._pooled(pools, place, inputs):
                 self._match(name, *pools[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -41,8 +41,8 @@ class Passes:
     ) -> dict[str, int]:
         """Return how often a forward pass uses each weight, in the order of first uses, by a pass.
 
-        Batches may differ, as sequences of several lengths do in a loop over time: the most counts. 0 where a
-        callable gives the losses.
+        Batches may differ, as sequences of several lengths do in a loop over time: the most counts. What only
+        some of them use comes behind what they use before it. 0 where a callable gives the losses.
 
         Args:
             weights: to look at.
@@ -53,18 +53,20 @@ class Passes:
             SettingError: there are no data.
         """
         most: dict[str, int] = {}
-        before: dict[str, int] = {}
+        order: list[str] = []
 
         def count() -> None:
             for name, uses in watch.uses.items():
-                most[name] = max(most.get(name, 0), uses - before.get(name, 0))
-            before.update(watch.uses)
+                most[name] = max(most.get(name, 0), uses)
+            _insert(order, watch.uses)
+            watch.uses.clear()
 
         with watched_inputs(weights) as watch:
             self.watched(watch, begins, count)
+        watch.uses.update(most)
         if unseen := watch.unseen():
             raise ModelError(_not_seen(unseen))
-        return {name: most.get(name, 0) for name in watch.uses}
+        return {name: most.get(name, 0) for name in order or watch.uses}
 
     def moments(
         self,
@@ -139,6 +141,17 @@ class Passes:
             self.run(before=before, after=after)
         else:
             self.data.run(self.model, self.batches)
+
+
+def _insert(order: list[str], found: Collection[str]) -> None:
+    """Put those of the names ``found`` that are new into ``order``, each behind the one before it."""
+    if set(found) <= set(order):
+        return
+    place = 0
+    for name in found:
+        if name not in order:
+            order.insert(place, name)
+        place = order.index(name) + 1
 
 
 def _not_seen(unseen: Mapping[str, str]) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from featherweight.sparsity.layer_inputs import EnoughError, LayerInput, watched_inputs
-from featherweight.sparsity.oneshot._batch_norm import Norms
 from featherweight.sparsity.oneshot._layer import Layer, Pruned
+from featherweight.sparsity.oneshot._look import Look
 from featherweight.sparsity.oneshot._moments import InputMoments, Moments
-from featherweight.sparsity.oneshot._passes import Passes
 from featherweight.sparsity.oneshot._precision import full_precision
 from featherweight.sparsity.oneshot._saved import SavedLayers
 from featherweight.sparsity.oneshot._view import View
@@ -26,14 +25,12 @@ class Run:
     they give from then on, so that one pass may do for all. It is left early where more is to be known than
     it has seen until then: at a layer or a norm that is used several times, or a layer out of order. What
     reaches the next layer is then seen by a pass of its own; so it always is where there are several batches.
+    What a network reads of a weight before its layer runs, such as a clone of its bias, is read unpruned.
 
     Attributes:
         layers: to prune, in the order of their first uses.
-        uses: how often a forward pass uses the weight of each, by name.
         kept: how many weights each keeps, by name.
-        passes: the network and the data.
-        is_one_batch: whether the data are a single batch.
-        norms: batch norms to be matched on the way.
+        seen: what a look at the network found.
         settings: how layers are pruned.
         saved: layers that are finished.
         shown: what shows how far the run is.
@@ -41,11 +38,8 @@ class Run:
     """
 
     layers: Sequence[Layer]
-    uses: Mapping[str, int]
     kept: Mapping[str, int]
-    passes: Passes
-    is_one_batch: bool
-    norms: Norms
+    seen: Look
     settings: Settings
     saved: SavedLayers
     shown: View
@@ -55,7 +49,7 @@ class Run:
     def prune(self) -> list[Pruned]:
         """Prune all layers; return them."""
         while self._left:
-            if self.is_one_batch and self._is_used_once(self._next):
+            if self.seen.is_one_batch and self._is_used_once(self._next):
                 self._prune_on_the_way()
             if self._left:
                 self._prune(self._in_a_pass)
@@ -70,44 +64,45 @@ class Run:
         return self.layers[len(self.done)]
 
     def _is_used_once(self, layer: Layer) -> bool:
-        return self.uses[layer.weight.name] == 1
+        return self.seen.uses[layer.weight.name] == 1
 
     def _prune_on_the_way(self) -> None:
         """Prune the layers that a forward pass comes to, as far as it shows all that reaches them."""
         weights = {layer.weight.name: layer.weight for layer in self.layers[len(self.done) :]}
-        fault: BaseException | None = None
+        fault: list[BaseException] = []  # the network may catch it, and go on
+
+        def leave() -> None:
+            fault.append(EnoughError())
+            raise fault[0]
 
         def reached(name: str, inputs: Iterator[LayerInput]) -> None:
-            nonlocal fault
-            if fault is not None:  # the network caught it
-                raise fault
-            if not self._left:
-                raise EnoughError
-            if name != self._next.weight.name:
-                if name in weights:
-                    raise EnoughError
+            if fault or not self._left:
+                leave()
+            layer = self._next
+            if name != layer.weight.name and name not in weights:  # it is pruned
                 return
-            if not self._is_used_once(self._next):
-                raise EnoughError
+            if name != layer.weight.name or not self._is_used_once(layer):
+                leave()
             try:
-                with torch.inference_mode(mode=False), torch.no_grad():
-                    self._prune(lambda layer: _moments(layer, inputs))
+                self._prune(lambda layer: _moments(layer, inputs))
             except BaseException as error:
-                fault = error
+                fault.append(error)
                 raise
             del weights[name]
 
         with (
             watched_inputs(list(weights.values()), reached=reached) as watch,
-            self.norms.matching_on_the_way() as begins,
+            self.seen.norms.matching_on_the_way(leave) as begins,
         ):
-            self.passes.watched(watch, begins)
-        if fault is not None:
-            raise fault
+            self.seen.passes.watched(watch, begins)
+        if fault and not isinstance(fault[0], EnoughError):
+            raise fault[0]
 
     def _in_a_pass(self, layer: Layer) -> Moments:
         """Return what reaches a layer in all its uses."""
-        return self.passes.moments(layer.weight, self.uses[layer.weight.name], self.norms.matching)
+        return self.seen.passes.moments(
+            layer.weight, self.seen.uses[layer.weight.name], self.seen.norms.matching
+        )
 
     def _prune(self, moments: Callable[[Layer], Moments]) -> None:
         """Prune the next layer, or take over what is saved of it."""
@@ -117,10 +112,12 @@ class Run:
         wanted = self.kept[name] + self._carried
         pruned = self.saved.load(number, name)
         if pruned is None:
-            pruned = replace(self._solved(layer, moments(layer), wanted), norms=self.norms.settled())
+            with torch.inference_mode(mode=False), torch.no_grad():  # the network may infer
+                pruned = self._solved(layer, moments(layer), wanted)
+            pruned = replace(pruned, norms=self.seen.norms.settled())
             self.saved.save(number, pruned)
         else:
-            self.norms.settle(pruned.norms)
+            self.seen.norms.settle(pruned.norms)
         layer.write(pruned)
         self._carried = wanted - pruned.mask.kept
         self.done.append(pruned)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from featherweight.core.fingerprint import fingerprint
@@ -18,10 +15,9 @@ from featherweight.errors import SettingError
 from featherweight.sparsity.allocation import AllocationLike
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.criteria import Criterion
-from featherweight.sparsity.oneshot._batch_norm import Norms
-from featherweight.sparsity.oneshot._joined import NotJoinedError, joined
+from featherweight.sparsity.oneshot._kept import unchanged_on_failure
 from featherweight.sparsity.oneshot._layer import Layer, bias_of
-from featherweight.sparsity.oneshot._passes import Passes
+from featherweight.sparsity.oneshot._look import look
 from featherweight.sparsity.oneshot._problem import Method
 from featherweight.sparsity.oneshot._run import Run
 from featherweight.sparsity.oneshot._saved import SavedLayers
@@ -79,10 +75,10 @@ def prune_oneshot(
             leaves a norm the mean and variance of the dense network's, before the layers behind it are
             pruned; "reestimate" estimates them anew at the end, which asks for many batches of the training
             data; "keep" leaves them as they are. Padding counts.
-        memory_limit: bytes that the network may take on all batches together, as estimated on a few examples,
-            beyond the Hessian of one layer; None: any number. Within it they are joined, where they differ in
-            nothing but their number of examples, and one forward pass prunes all layers as it comes to
-            them. Otherwise there is a pass over the batches for each layer; with 0 always.
+        memory_limit: bytes that the network may take on all batches together, beside the Hessian of a layer,
+            as estimated on a few examples; None: any number. Within it, batches that differ in nothing but
+            their number of examples are joined, and one forward pass prunes all layers as it comes to them.
+            Otherwise there is a pass over the batches for each layer; with 0 always.
         run_dir: a folder for finished layers; a second call with it, on the network as it was and the
             same data (which is not checked), goes on.
         progress: show the layers as they are done.
@@ -111,44 +107,31 @@ def prune_oneshot(
     zeros = Masks.from_zeros(model, recipe.skip)
     recipe.check_reachable(zeros, prunable)
     found = found.held(batches)
-    once, reason = _joined(inner, found, settings)
-    passes = Passes(inner, once or found, batches)
-    norms = Norms(passes, batch_norm, recipe.skip)
-    with norms.looking() as begins:
-        uses = passes.uses(prunable.weights, begins)
-    kept = {n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=found, before=zeros).items()}
-    layers = _layers(inner, prunable, zeros, uses, recipe.skip if correct_bias else None)
-    changed = {
-        "kept": kept,
-        "biases": [layer.weight.name for layer in layers if layer.bias is not None],
-        "batch norms": norms.names,
-        "memory_limit": "a pass" if once else "a pass each",
-        "network": _fingerprint(inner, run_dir),
-    }
-    saved = SavedLayers(run_dir, settings.identity() | changed)
-    with _unchanged_on_failure(inner), View(progress, len(uses)) as shown:
-        if reason:
-            shown.say(f"A pass over the data for each layer, for they cannot be joined: {reason}.")
-        pruned = Run(layers, uses, kept, passes, once is not None, norms, settings, saved, shown).prune()
-        norms.finish(cast("list[Any]", found.source))
+    with unchanged_on_failure(inner):
+        seen = look(inner, prunable.weights, found, batches, settings=settings, skip=recipe.skip)
+        kept = {
+            n: m.kept for n, m in recipe.masks(model, prunable, sparsity, data=found, before=zeros).items()
+        }
+        layers = _layers(inner, prunable, zeros, seen.uses, recipe.skip if correct_bias else None)
+        changed = {
+            "kept": kept,
+            "biases": [layer.weight.name for layer in layers if layer.bias is not None],
+            "batch norms": seen.norms.names,
+            "number of passes": "one" if seen.is_one_batch else "one a layer",
+            "network": _fingerprint(inner, run_dir),
+        }
+        saved = SavedLayers(run_dir, settings.identity() | changed)
+        with View(progress, len(layers)) as shown:
+            if seen.reason:
+                shown.say(f"A pass over the data for each layer, as they cannot be joined: {seen.reason}.")
+            pruned = Run(layers, kept, seen, settings, saved, shown).prune()
+            seen.norms.finish(cast("list[Any]", found.source))
     by_name = {layer.report.name: layer for layer in pruned}
     masks = Masks({w.name: by_name[w.name].mask for w in prunable.weights}, prunable.left_alone)
     replicas = Replicas.of_wrapper(model)
     replicas.share(inner)
     masks = replicas.shared(masks)
     return OneShotMasks(masks, prunable.left_alone, [layer.report for layer in pruned])
-
-
-def _joined(model: nn.Module, data: Calibration, settings: Settings) -> tuple[Calibration | None, str]:
-    """Return the data as a single batch, or None and the reason; "" where they are not to be joined."""
-    batches, limit = data.source, settings.memory_limit
-    if limit == 0 or not isinstance(batches, list) or not batches:
-        return None, ""
-    try:
-        whole = joined(model, cast("list[Any]", batches), float("inf") if limit is None else float(limit))
-    except NotJoinedError as reason:
-        return None, str(reason)
-    return replace(data, source=[whole]), ""
 
 
 def _layers(
@@ -160,19 +143,6 @@ def _layers(
     return [
         Layer(w, zeros[w.name].keep, None if fixed is None else bias_of(model, w, fixed)) for w in weights
     ]
-
-
-@contextmanager
-def _unchanged_on_failure(model: nn.Module) -> Generator[None]:
-    """Give parameters and buffers their values back if the block fails."""
-    before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
-    try:
-        yield
-    except BaseException:
-        with torch.no_grad():
-            for tensor, values in before:
-                tensor.copy_(values)
-        raise
 
 
 def _fingerprint(model: nn.Module, run_dir: str | os.PathLike[str] | None) -> str:
