@@ -128,19 +128,21 @@ class Norms:
             yield begins
 
     @contextmanager
-    def matching_on_the_way(self, leave: Callable[[], None]) -> Generator[Callable[[], None]]:
+    def matching_on_the_way(self, go_on_if: Callable[[bool], None]) -> Generator[Callable[[], None]]:
         """Match norms for good when a pass over a single batch within the block comes to them.
 
-        It is told when the batch begins. At a norm that is called several times it calls ``leave``, which
-        raises: what all of its calls get is known only behind it.
+        It is to be told when the batch begins.
+
+        Args:
+            go_on_if: called with whether the pass shows all that a norm gets, which it does not where that is
+                called several times; raises to leave the pass.
         """
 
         def match(place: Place, inputs: Tensor) -> None:
             name = place[1]
             if name not in self._open:
                 return
-            if self._calls[name] > 1:
-                leave()
+            go_on_if(self._calls[name] <= 1)
             pools: dict[str, tuple[Pool, Pool]] = {}
             if self._pooled(pools, place, inputs):
                 self._match(name, *pools[name])

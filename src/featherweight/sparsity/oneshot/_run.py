@@ -69,34 +69,32 @@ class Run:
     def _prune_on_the_way(self) -> None:
         """Prune the layers that a forward pass comes to, as far as it shows all that reaches them."""
         weights = {layer.weight.name: layer.weight for layer in self.layers[len(self.done) :]}
-        fault: list[BaseException] = []  # the network may catch it, and go on
+        faults: list[BaseException] = []
 
-        def leave() -> None:
-            fault.append(EnoughError())
-            raise fault[0]
+        def go_on_if(shows_all: bool) -> None:
+            if not shows_all:
+                faults.append(EnoughError())
+            if faults:  # the network may have caught one
+                raise faults[0]
 
         def reached(name: str, inputs: Iterator[LayerInput]) -> None:
-            if fault or not self._left:
-                leave()
-            layer = self._next
-            if name != layer.weight.name and name not in weights:  # it is pruned
+            if name not in weights:  # it is pruned
                 return
-            if name != layer.weight.name or not self._is_used_once(layer):
-                leave()
+            go_on_if(name == self._next.weight.name and self._is_used_once(self._next))
             try:
                 self._prune(lambda layer: _moments(layer, inputs))
             except BaseException as error:
-                fault.append(error)
+                faults.append(error)
                 raise
             del weights[name]
 
         with (
             watched_inputs(list(weights.values()), reached=reached) as watch,
-            self.seen.norms.matching_on_the_way(leave) as begins,
+            self.seen.norms.matching_on_the_way(go_on_if) as begins,
         ):
             self.seen.passes.watched(watch, begins)
-        if fault and not isinstance(fault[0], EnoughError):
-            raise fault[0]
+        if faults and not isinstance(faults[0], EnoughError):
+            raise faults[0]
 
     def _in_a_pass(self, layer: Layer) -> Moments:
         """Return what reaches a layer in all its uses."""
