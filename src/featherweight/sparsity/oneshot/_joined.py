@@ -1,7 +1,8 @@
 """All batches as one, on which the network need run but once to show what reaches one layer after the other.
 
 They can be joined where they differ in nothing but their first dimension, and where it makes no difference to
-the network: see ``_trial``.
+the network: see ``_trial``. Sequences of several lengths are padded where an "attention_mask", the form of
+Hugging Face, says what is padding.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from featherweight.core.batches import device_of, inputs_of, mapped, moved, tensors_in
+from featherweight.core.batches import (
+    LABELS,
+    UNLABELLED,
+    device_of,
+    inputs_of,
+    mapped,
+    moved,
+    tensors_in,
+)
 from featherweight.core.prunable import PrunableWeight
 from featherweight.sparsity.oneshot._trial import Trial
 
+_MASK = "attention_mask"
 _TRIED = 4  # examples of the first and of the last batch
 
 
@@ -41,7 +52,7 @@ def joined(model: nn.Module, weights: Sequence[PrunableWeight], batches: Sequenc
     given = [batch if isinstance(batch, Mapping) else (inputs_of(batch), None) for batch in batches]
     sizes = [_size(batch) for batch in given]
     first, last = (moved(mapped(_few, batch), device_of(model)) for batch in (given[0], given[-1]))
-    together = _cat([first, last])
+    together = _cat(_padded([first, last]))
     try:
         trial = Trial.of(model, weights, (first, last), together)
     except Exception as error:  # a network may be made for so many examples, and fail in any way on others
@@ -54,7 +65,7 @@ def joined(model: nn.Module, weights: Sequence[PrunableWeight], batches: Sequenc
             f"together they would take about {needed / 2**20:,.0f} MiB, over memory_limit="
             f"{limit / 2**20:,.0f} MiB"
         )
-    return _cat(given)
+    return _cat(_padded(given))
 
 
 def _size(batch: Any) -> int:
@@ -73,6 +84,26 @@ def _few(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor) or len(leaf) <= _TRIED:
         return leaf
     return leaf[torch.linspace(0, len(leaf) - 1, _TRIED).long().to(leaf.device)]
+
+
+def _padded(batches: Sequence[Any]) -> list[Any]:
+    """Return mappings with entries that are as long as their "attention_mask" padded to the longest one."""
+    masks = [batch.get(_MASK) if isinstance(batch, Mapping) else None for batch in batches]
+    lengths = [mask.shape[1] for mask in masks if isinstance(mask, Tensor) and mask.ndim == 2]
+    if len(lengths) < len(batches):
+        return list(batches)
+    more = [max(lengths) - length for length in lengths]
+    return [
+        {name: _longer(name, value, batch[_MASK].shape, m) for name, value in batch.items()}
+        for batch, m in zip(batches, more, strict=True)
+    ]
+
+
+def _longer(name: str, value: Any, shape: torch.Size, more: int) -> Any:
+    if not isinstance(value, Tensor) or value.shape[:2] != shape:
+        return value
+    sides = [0, 0] * (value.ndim - 2) + [0, more]
+    return F.pad(value, sides, value=UNLABELLED if name == LABELS else 0)
 
 
 def _cat(parts: Sequence[Any]) -> Any:
