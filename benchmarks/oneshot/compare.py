@@ -22,7 +22,7 @@ from benchmarks.oneshot.tasks import TASKS
 RESULTS = Path(__file__).parents[1] / "results" / "oneshot.jsonl"
 LEVELS = ("50%", "60%", "70%", "80%", "2:4")
 SHOWN = ("efficientnet_lite0", "minilm", "fashion_resnet20")
-SEEDS = 1  # a pretrained network, with all methods and levels, takes a core about an hour
+SEEDS = 3  # a pretrained network, with all methods and levels, takes a core an hour for each
 SMOKE = 16  # examples
 
 

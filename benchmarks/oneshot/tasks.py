@@ -118,7 +118,7 @@ TASKS = {
         photographs.evaluation,
         agreement,
         "agreement",
-        examples=64,  # each is run through half of the network for each of its 33 layers
+        examples=64,
         left_alone=photographs.left_alone,
     ),
     "minilm": Task(
