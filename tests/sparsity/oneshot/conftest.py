@@ -1,4 +1,4 @@
-"""Layers to be pruned: random weights, inputs that depend on each other."""
+"""Layers to be pruned: random weights, inputs that depend on each other; and which of them have own passes."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from featherweight.sparsity.oneshot import LayerProblem
+from featherweight.sparsity.oneshot._passes import Passes
 from featherweight.sparsity.patterns import row_pattern
 
 sys.path.append(str(Path(__file__).parent))  # oneshot_toy
@@ -29,3 +30,16 @@ def make_problem():
         return LayerProblem(weights, hessian, kept, row_pattern(pattern), **{"damping": 0.01, **settings})
 
     return make
+
+
+@pytest.fixture
+def own_passes(monkeypatch):
+    """Names of the weights that have a pass of their own."""
+    names, moments = [], Passes.moments
+
+    def noted(self, weight, *args):
+        names.append(weight.name.removesuffix(".weight"))
+        return moments(self, weight, *args)
+
+    monkeypatch.setattr(Passes, "moments", noted)
+    return names

@@ -31,9 +31,13 @@ def unchanged_on_failure(model: nn.Module) -> Generator[None]:
 
 
 def _restoring(model: nn.Module) -> Callable[[], None]:
-    """Return what puts everything back as it is now; lists and the like in attributes are not looked into."""
+    """Return what puts everything back as it is now.
+
+    Lists and the like in attributes are not looked into; of what TorchScript made, values alone come back.
+    """
     tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-    modules = [(module, dict(vars(module))) for module in model.modules()]
+    own = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    modules = [(module, dict(vars(module))) for module in own]
     kinds = ("_parameters", "_buffers", "_modules")
     named = [(entries, dict(entries)) for _, found in modules for entries in (found[kind] for kind in kinds)]
 

@@ -191,7 +191,7 @@ class _Alive(TorchDispatchMode):
         for tensor in tensors_in(result):
             storage = _storage(tensor)
             key, size = storage._cdata, storage.nbytes()
-            if key not in given | self._known:
+            if key not in given and key not in self._known:
                 self._known.add(key)
                 self._now += size
                 self.most = max(self.most, self._now)
