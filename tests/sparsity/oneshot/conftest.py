@@ -1,4 +1,4 @@
-"""Layers to be pruned: random weights, inputs that depend on each other; and which of them have own passes."""
+"""Layers to be pruned: random weights, inputs that depend on each other; and which layers have own passes."""
 
 import sys
 from pathlib import Path
