@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from tests.sparsity.lottery.lottery_toy import net
-from tests.sparsity.oneshot.oneshot_toy import NETWORKS, data_of, trained
 from tests.sparsity.test_conformance import NAMES, check, criterion_that_has_learned, data, network
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -14,7 +13,6 @@ from featherweight.core.prunable import find_prunable
 from featherweight.sparsity import Pruner, prune
 from featherweight.sparsity.allocation import allocations
 from featherweight.sparsity.criteria import Context, criteria
-from featherweight.sparsity.oneshot import methods, prune_oneshot
 from featherweight.sparsity.schedules import schedules
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
@@ -94,27 +92,6 @@ def test_fit_takes_the_network_there_and_back(schedule, tmp_path):
     pruner.masks.check(model)
     assert history.epochs[-1].validation > 0.45
     fw.save(model, tmp_path / "model.safetensors")
-
-
-@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "4x1"])
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("method", methods)
-def test_one_shot_comes_as_near_as_on_the_cpu(method, name, pattern, tmp_path):
-    model, _ = trained(name)
-    there = copy.deepcopy(model).cuda()
-    batches = data_of(NETWORKS[name][1])
-    seen = torch.cat([x for x, _ in batches])
-    with torch.no_grad():
-        dense = model.eval()(seen)
-    how = {"method": method, "pattern": pattern, "progress": False}
-    masks = prune_oneshot(there, 0.5, batches, run_dir=tmp_path, **how)
-    prune_oneshot(model, 0.5, batches, **how)
-    masks.check(there)
-    with torch.no_grad():
-        here, found = model(seen), there(seen.cuda()).cpu()
-    assert there.training == model.training
-    errors = [float((each - dense).norm() / dense.norm()) for each in (found, here)]
-    assert errors[0] < 1.1 * errors[1] + 0.01, errors
 
 
 def test_a_scan_finds_what_it_finds_on_the_cpu():
