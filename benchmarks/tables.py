@@ -47,9 +47,9 @@ def strategies(question: str, network: str) -> str:
     return questions.table(records(questions.RESULTS), questions.Asked.of(question, network))
 
 
-def longer_dynamic(network: str) -> str:
-    """Return the same of dynamic sparse training with four times as many steps, at two levels."""
-    asked = questions.Asked.of("dynamic", network, epochs=8, batches=320)
+def longer_dynamic(network: str, epochs: int) -> str:
+    """Return the same of dynamic sparse training for ``epochs`` of 320 batches, at two levels."""
+    asked = questions.Asked.of("dynamic", network, epochs, batches=320)
     return questions.table(records(questions.RESULTS), asked, questions.FIRST)
 
 
@@ -163,7 +163,10 @@ TABLES: dict[str, Callable[[], str]] = {
         for question in questions.QUESTIONS
         for network in EPOCHS
     },
-    "longer dynamic training of fashion_resnet20": lambda: longer_dynamic("fashion_resnet20"),
+    **{
+        f"dynamic of fashion_resnet20, {n} epochs": lambda n=n: longer_dynamic("fashion_resnet20", n)
+        for n in (8, 32)
+    },
     **{f"peers of {network}": lambda n=network: beside_peers(n) for network in EPOCHS},
     "movement scores": movement_scores,
     "lottery": lambda: lenet.table(lenet.results(lenet.RESULTS)),
