@@ -25,7 +25,7 @@ from featherweight.sparsity.allocation._base import alive, allocations, apportio
 from featherweight.sparsity.calibration import Calibration
 from featherweight.sparsity.measuring import measure, zeroed
 
-LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
 @dataclass(frozen=True)

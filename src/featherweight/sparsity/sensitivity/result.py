@@ -101,13 +101,13 @@ class Sensitivity:
         def shown(value: float) -> str:
             return f"{100 * value:.2f}%" if what == "accuracy" else f"{value:.4g}"
 
-        right = [Column(f"{100 * level:g}% zeros", justify="right") for level in self.levels]
-        table = Table("layer", Column("weights", justify="right"), *right)
+        right = [Column(f"{100 * level:g}%", justify="right") for level in self.levels]
+        table = Table(Column("layer", overflow="fold"), Column("weights", justify="right"), *right)
         for layer, row in zip(self.layers, values, strict=True):
             table.add_row(escape(layer.name), f"{layer.numel:,}", *map(shown, row))
         table.caption = escape(
-            f"{what} on {self.examples:,} examples with one layer pruned by {self.criterion}; the whole "
-            f"network: {shown(whole)}. Nothing was trained."
+            f"{what} on {self.examples:,} examples with one layer pruned by {self.criterion} to the share of "
+            f"zeros above; the whole network: {shown(whole)}. Nothing was trained."
         )
         table.caption_justify = "left"
         return table
