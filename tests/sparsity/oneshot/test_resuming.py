@@ -58,6 +58,23 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert [layer.name for layer in masks.layers] == [layer.name for layer in expected.layers]
 
 
+def test_going_on_with_other_data_is_warned(tmp_path):
+    model, data = trained("linear")
+    with pytest.raises(Fails):
+        quietly(model, 0.5, data, method=failing(2), run_dir=tmp_path)
+    others = [(x, y) for x, y in data[:-1]] + [(data[-1][0] + 0.01, data[-1][1])]
+    with pytest.warns(UserWarning, match="saw other data than these"), pytest.raises(Fails):
+        quietly(model, 0.5, others, method=failing(0), run_dir=tmp_path)
+    quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path)
+
+
+def test_losses_have_no_data_to_compare(tmp_path):
+    for factor in (1, 2):
+        model, data = trained("linear")
+        batches = [factor * x for x, _ in data]
+        quietly(model, 0.5, lambda m, batches=batches: (m(x).sum() for x in batches), run_dir=tmp_path)
+
+
 def test_a_run_of_other_settings_or_another_network_is_refused(tmp_path):
     model, data = trained("linear")
     quietly(model, 0.5, data, run_dir=tmp_path)

@@ -2,14 +2,15 @@
 
 ``settings.json`` says what the run is of: what differs there is another run. ``NNNN.safetensors`` is a layer:
 "weights", "keep", "shift", what batch norms came to with it, and in its metadata the report. Every file is
-written whole or not at all. The data are not part of what a run is of: another run may go on with others. A
-run of which no layer is finished leaves its place to any other.
+written whole or not at all. Data may be drawn anew by each run: one that goes on with others than the
+finished layers saw is warned. A run of which no layer is finished leaves its place to any other.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,18 +27,22 @@ from featherweight.sparsity.oneshot.report import LayerReport
 
 _SETTINGS = "settings.json"
 _FORMAT = "featherweight.oneshot.1"
+_DATA = "data"  # in the settings: a fingerprint, or "" where it is not known what they are
 _NORM = "norm "  # before the names of batch norms
 
 
 class SavedLayers:
     """The layers of a run in one folder; without a folder there never are any."""
 
-    def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any], data: str = ""
+    ) -> None:
         """Begin a run in ``folder``, which need not exist, or go on with the one there.
 
         Args:
             folder: where the files are.
             settings: what the run is of, of the types of JSON.
+            data: a fingerprint of them; "" where it is not known what they are.
 
         Raises:
             ResumeError: the folder is a file, or holds a run of other settings.
@@ -55,10 +60,17 @@ class SavedLayers:
         settings = {"format": _FORMAT, **settings}
         path = self._folder / _SETTINGS
         if path.exists() and any(self._folder.glob("*.safetensors")):
-            _check_same(settings, _read(path), self._folder)
+            found = _read(path)
+            _check_same(settings, found, self._folder)
+            if found.get(_DATA, data) != data:
+                warnings.warn(
+                    f"The finished layers in run_dir {str(folder)!r} saw other data than these; the layers "
+                    f"that are left are pruned for these. If that is not what you want, use another run_dir.",
+                    stacklevel=3,
+                )
         else:
             with replacing(path, "w") as file:
-                json.dump(settings, file, indent=1)
+                json.dump({**settings, _DATA: data}, file, indent=1)
 
     def load(self, number: int, name: str) -> Pruned | None:
         """Return the layer of this number and name; None if it is not there yet.

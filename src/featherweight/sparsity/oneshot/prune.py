@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from featherweight.core.fingerprint import fingerprint
+from featherweight.core.fingerprint import fingerprint, fingerprint_of_batches
 from featherweight.core.masks import Masks
 from featherweight.core.prunable import Prunable, find_prunable, unwrap
 from featherweight.errors import SettingError
@@ -80,7 +80,7 @@ def prune_oneshot(
             their number of examples are joined, and one forward pass prunes all layers as it comes to them.
             Otherwise there is a pass over the batches for each layer; with 0 always.
         run_dir: a folder for finished layers; a second call with it, on the network as it was and the
-            same data (which is not checked), goes on.
+            same data, goes on; on other data it warns.
         progress: show the layers as they are done.
         seed: seed of everything random.
 
@@ -118,9 +118,10 @@ def prune_oneshot(
             "biases": [layer.weight.name for layer in layers if layer.bias is not None],
             "batch norms": seen.norms.names,
             "number of passes": "one" if seen.is_one_batch else "one a layer",
-            "network": _fingerprint(inner, run_dir),
+            "network": "" if run_dir is None else fingerprint(inner),
         }
-        saved = SavedLayers(run_dir, settings.identity() | changed)
+        of_data = "" if run_dir is None or not found.has_batches else fingerprint_of_batches(found.source)
+        saved = SavedLayers(run_dir, settings.identity() | changed, of_data)
         with View(progress, len(layers)) as shown:
             if seen.reason:
                 shown.say(f"A pass over the data for each layer, as they cannot be joined: {seen.reason}.")
@@ -143,10 +144,6 @@ def _layers(
     return [
         Layer(w, zeros[w.name].keep, None if fixed is None else bias_of(model, w, fixed)) for w in weights
     ]
-
-
-def _fingerprint(model: nn.Module, run_dir: str | os.PathLike[str] | None) -> str:
-    return "" if run_dir is None else fingerprint(model)
 
 
 def _check_batches(batches: Any) -> None:
