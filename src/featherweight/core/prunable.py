@@ -83,7 +83,8 @@ def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
     Args:
         model: any module; wrappers are looked through.
         skip: names or patterns (``*``, ``?``, ``[...]``) of parameters or modules to leave alone; the
-            name of a module stands for everything inside it.
+            name of a module stands for everything inside it. A module may hold buffers alone, such as a
+            batch norm without weights.
 
     Raises:
         SettingError: an entry of ``skip`` matches nothing.
@@ -91,7 +92,8 @@ def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
     """
     inner = unwrap(model)
     found = [_Parameter(name, aliases, tensor, owners) for name, aliases, tensor, owners in _tensors(inner)]
-    skipped = match_skip(skip, [p.names for p in found])
+    buffers = [(name.replace("_orig_mod.", ""),) for name, _ in inner.named_buffers()]
+    skipped = match_skip(skip, [*(p.names for p in found), *buffers])
     asked = {name: f"skipped by {pattern!r}" for name, pattern in skipped.items()}
     reasons = {p.name: asked.get(p.name) or _reason_to_leave(p) for p in found}
     pruned = [p for p in found if reasons[p.name] is None]

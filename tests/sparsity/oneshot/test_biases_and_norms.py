@@ -137,8 +137,11 @@ def test_norms_behind_norms_and_in_branches_that_few_batches_take(sizes):
         assert torch.allclose(moments[0][1][alive], moments[1][1][alive], atol=2e-2), name
 
 
-def test_a_norm_that_is_skipped_is_left_alone():
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_norm_that_is_skipped_is_left_alone(affine):
     model, data = trained("convolutional")
+    if not affine:  # it has no parameter to name
+        model[1].weight = model[1].bias = None
     before = state(model)
     quietly(model, 0.8, data, skip=["1"])
     after = state(model)
