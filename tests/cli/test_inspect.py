@@ -228,6 +228,13 @@ def test_sensitivity_of_single_weights(invoke, mynet):
     assert not [path for path in mynet.iterdir() if path.suffix == ".scan"]
 
 
+def test_the_help_names_the_levels_of_a_scan():
+    from featherweight.cli.inspect import Levels
+    from featherweight.sparsity.sensitivity import LEVELS
+
+    assert f" {','.join(map(str, LEVELS))}." in Levels.__metadata__[0].help
+
+
 def test_an_interrupted_scan_of_single_weights_goes_on(invoke, mynet, monkeypatch):
     from featherweight.sparsity.sensitivity import scan
 
