@@ -69,7 +69,7 @@ Unstructured = Annotated[
 Levels = Annotated[
     str | None,
     _scan(
-        "With --unstructured: fractions of a layer's weights; unless given 0.5,0.7,0.8,0.9,0.95,0.98,0.99,0.995.",
+        "With --unstructured: fractions of each layer; unless given 0.5,0.7,0.8,0.9,0.95,0.98,0.99,0.995.",
         "FRACTION,...",
     ),
 ]
