@@ -17,6 +17,8 @@ X = torch.arange(6.0).view(2, 3)
         [X, X],
         [{"x": X > 2}],
         [X.to_sparse()],
+        [torch.tensor(1.0).to_sparse()],
+        [torch.view_as_complex(X.view(3, 2)).conj()],
         [torch.nested.nested_tensor(list(X), layout=torch.jagged)],
         [],
     ],

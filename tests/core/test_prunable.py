@@ -73,6 +73,15 @@ def test_skip_of_a_name_does_not_skip_those_it_begins():
     assert names(find_prunable(model, "fc")) == ["fc2.weight"]
 
 
+def test_a_norm_without_weights_may_be_skipped_by_any_of_its_names():
+    model = nn.ModuleDict({"fc": nn.Linear(2, 2), "n": nn.BatchNorm1d(2, affine=False)})
+    model["same"] = model["n"]
+    for name in ("n", "same"):
+        assert names(find_prunable(model, name)) == ["fc.weight"]
+    with pytest.raises(SettingError, match="matches no parameter or module"):
+        find_prunable(model, "n.running_var")  # nothing looks at it
+
+
 def test_a_skip_that_matches_nothing_is_an_error_with_near_names():
     with pytest.raises(SettingError, match=r"skip='haed' matches no.*head"):
         find_prunable(Everything(), ["haed"])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from featherweight.core.skip import match_skip
+from featherweight.core.skip import match_skip, names_of_statistics
 from featherweight.errors import ModelError
 
 # In these the second dimension of the weight counts the outputs; in all others the first one does.
@@ -83,8 +83,8 @@ def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
     Args:
         model: any module; wrappers are looked through.
         skip: names or patterns (``*``, ``?``, ``[...]``) of parameters or modules to leave alone; the
-            name of a module stands for everything inside it. A module may hold buffers alone, such as a
-            batch norm without weights.
+            name of a module stands for everything inside it. A batch norm may be named that has statistics
+            alone.
 
     Raises:
         SettingError: an entry of ``skip`` matches nothing.
@@ -92,8 +92,7 @@ def find_prunable(model: nn.Module, skip: Sequence[str] = ()) -> Prunable:
     """
     inner = unwrap(model)
     found = [_Parameter(name, aliases, tensor, owners) for name, aliases, tensor, owners in _tensors(inner)]
-    buffers = [(name.replace("_orig_mod.", ""),) for name, _ in inner.named_buffers()]
-    skipped = match_skip(skip, [*(p.names for p in found), *buffers])
+    skipped = match_skip(skip, [*(p.names for p in found), *names_of_statistics(inner).values()])
     asked = {name: f"skipped by {pattern!r}" for name, pattern in skipped.items()}
     reasons = {p.name: asked.get(p.name) or _reason_to_leave(p) for p in found}
     pruned = [p for p in found if reasons[p.name] is None]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from featherweight.errors import SettingError
 
@@ -45,6 +46,16 @@ def names_of_parameters(model: nn.Module) -> list[tuple[str, ...]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     return [tuple(every) for every in names.values()]
+
+
+def names_of_statistics(model: nn.Module) -> dict[nn.Module, tuple[str, ...]]:
+    """Return the names of ``running_mean`` of each norm that has one, several where it is used as several."""
+    names: dict[nn.Module, tuple[str, ...]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            found = f"{name}.running_mean".removeprefix(".").replace("_orig_mod.", "")
+            names[module] = (*names.get(module, ()), found)
+    return names
 
 
 def matches_any(pattern: str, parameters: Sequence[tuple[str, ...]]) -> bool:

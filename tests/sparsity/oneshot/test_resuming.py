@@ -60,12 +60,19 @@ def test_an_interrupted_run_goes_on(tmp_path):
 
 def test_going_on_with_other_data_is_warned(tmp_path):
     model, data = trained("linear")
+    others = [*data[:-1], (data[-1][0] + 0.01, data[-1][1])]
     with pytest.raises(Fails):
-        quietly(model, 0.5, data, method=failing(2), run_dir=tmp_path)
-    others = [(x, y) for x, y in data[:-1]] + [(data[-1][0] + 0.01, data[-1][1])]
-    with pytest.warns(UserWarning, match="saw other data than these"), pytest.raises(Fails):
-        quietly(model, 0.5, others, method=failing(0), run_dir=tmp_path)
-    quietly(model, 0.5, data, method=failing(9), run_dir=tmp_path)
+        quietly(model, 0.5, data, method=failing(1), run_dir=tmp_path)
+    with pytest.warns(UserWarning, match="pruned for other data than these"), pytest.raises(Fails):
+        quietly(model, 0.5, others, method=failing(1), run_dir=tmp_path)
+    with pytest.warns(UserWarning, match="pruned for other data than these"):  # the second layer was
+        quietly(model, 0.5, data, method=failing(1), run_dir=tmp_path)
+
+
+def test_going_on_with_the_same_data_is_not(tmp_path):
+    for _ in range(2):
+        model, data = trained("linear")
+        quietly(model, 0.5, [(x.clone(), y) for x, y in data], run_dir=tmp_path)
 
 
 def test_losses_have_no_data_to_compare(tmp_path):

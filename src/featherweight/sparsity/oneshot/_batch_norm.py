@@ -23,10 +23,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from featherweight.core.eager import eager
-from featherweight.core.skip import matches_any
+from featherweight.core.skip import matches_any, names_of_statistics
 from featherweight.errors import ModelError, SettingError
 from featherweight.sparsity.oneshot._passes import Passes
 
@@ -261,14 +260,10 @@ class Norms:
 
 def _norms_of(model: nn.Module, skip: Sequence[str]) -> dict[str, Any]:
     """Return the batch norms with running statistics by name, without those to leave alone."""
-    names: dict[Any, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, _BatchNorm) and module.running_mean is not None:
-            names.setdefault(module, []).append(f"{name}.running_mean")
     return {
         several[0].rpartition(".")[0]: norm
-        for norm, several in names.items()
-        if not any(matches_any(pattern, [tuple(several)]) for pattern in skip)
+        for norm, several in names_of_statistics(model).items()
+        if not any(matches_any(pattern, [several]) for pattern in skip)
     }
 
 

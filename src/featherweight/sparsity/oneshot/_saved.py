@@ -2,8 +2,8 @@
 
 ``settings.json`` says what the run is of: what differs there is another run. ``NNNN.safetensors`` is a layer:
 "weights", "keep", "shift", what batch norms came to with it, and in its metadata the report. Every file is
-written whole or not at all. Data may be drawn anew by each run: one that goes on with others than the
-finished layers saw is warned. A run of which no layer is finished leaves its place to any other.
+written whole or not at all. Data may be drawn anew by each run: its metadata hold a fingerprint of them, and
+one that goes on with others is warned. A run of which no layer is finished leaves its place to any other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from featherweight.sparsity.oneshot.report import LayerReport
 
 _SETTINGS = "settings.json"
 _FORMAT = "featherweight.oneshot.1"
-_DATA = "data"  # in the settings: a fingerprint, or "" where it is not known what they are
 _NORM = "norm "  # before the names of batch norms
 
 
@@ -42,13 +41,13 @@ class SavedLayers:
         Args:
             folder: where the files are.
             settings: what the run is of, of the types of JSON.
-            data: a fingerprint of them; "" where it is not known what they are.
+            data: a fingerprint of what layers see; "" where it is not known.
 
         Raises:
             ResumeError: the folder is a file, or holds a run of other settings.
             ArtifactError: it cannot be made.
         """
-        self._folder = None if folder is None else Path(folder)
+        self._folder, self._data = None if folder is None else Path(folder), data
         if self._folder is None:
             return
         if self._folder.exists() and not self._folder.is_dir():
@@ -60,17 +59,11 @@ class SavedLayers:
         settings = {"format": _FORMAT, **settings}
         path = self._folder / _SETTINGS
         if path.exists() and any(self._folder.glob("*.safetensors")):
-            found = _read(path)
-            _check_same(settings, found, self._folder)
-            if found.get(_DATA, data) != data:
-                warnings.warn(
-                    f"The finished layers in run_dir {str(folder)!r} saw other data than these; the layers "
-                    f"that are left are pruned for these. If that is not what you want, use another run_dir.",
-                    stacklevel=3,
-                )
+            _check_same(settings, _read(path), self._folder)
+            self._warn_of_other_data()
         else:
             with replacing(path, "w") as file:
-                json.dump({**settings, _DATA: data}, file, indent=1)
+                json.dump(settings, file, indent=1)
 
     def load(self, number: int, name: str) -> Pruned | None:
         """Return the layer of this number and name; None if it is not there yet.
@@ -97,13 +90,32 @@ class SavedLayers:
         if self._folder is not None:
             tensors = {"weights": layer.weights, "keep": layer.mask.keep, "shift": layer.shift}
             tensors |= {_NORM + name: statistics for name, statistics in layer.norms.items()}
-            meta = {"format": _FORMAT, "report": json.dumps(asdict(layer.report))}
+            meta = {"format": _FORMAT, "report": json.dumps(asdict(layer.report)), "data": self._data}
             with replacing(self._path(number)) as file:
                 file.write(safetensors_bytes({k: t.cpu().contiguous() for k, t in tensors.items()}, meta))
+
+    def _warn_of_other_data(self) -> None:
+        assert self._folder is not None
+        seen = {_data_of(path) for path in self._folder.glob("*.safetensors")}
+        if self._data and seen - {self._data, ""}:
+            warnings.warn(
+                f"Layers in run_dir {str(self._folder)!r} were pruned for other data than these, and stay as "
+                f"they are. If that is not what you want, use another run_dir.",
+                stacklevel=4,
+            )
 
     def _path(self, number: int) -> Path:
         assert self._folder is not None
         return self._folder / f"{number:04d}.safetensors"
+
+
+def _data_of(path: Path) -> str:
+    """Return the fingerprint of the data of a layer; "" where there is none, or what is no layer."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("data", "")
+    except (SafetensorError, OSError):
+        return ""
 
 
 def _read(path: Path) -> Any:

@@ -80,7 +80,7 @@ def prune_oneshot(
             their number of examples are joined, and one forward pass prunes all layers as it comes to them.
             Otherwise there is a pass over the batches for each layer; with 0 always.
         run_dir: a folder for finished layers; a second call with it, on the network as it was and the
-            same data, goes on; on other data it warns.
+            same data, goes on; it warns where these hold other tensors.
         progress: show the layers as they are done.
         seed: seed of everything random.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -99,10 +100,12 @@ class Sensitivity:
 
     def _table(self, what: str, whole: float, values: Sequence[Sequence[float]]) -> Table:
         def shown(value: float) -> str:
-            return f"{100 * value:.2f}%" if what == "accuracy" else f"{value:.4g}"
+            return f"{100 * value:.2f}%" if what == "accuracy" else f"{value:.3g}"
 
-        right = [Column(f"{100 * level:g}%", justify="right") for level in self.levels]
-        table = Table(Column("layer", overflow="fold"), Column("weights", justify="right"), *right)
+        figures = ("weights", *(f"{100 * level:g}%" for level in self.levels))
+        right = [Column(each, justify="right", no_wrap=True) for each in figures]
+        # Close together, so that the default levels stand on 80 columns; names of layers give way.
+        table = Table(Column("layer", overflow="fold"), *right, box=SIMPLE, padding=0)
         for layer, row in zip(self.layers, values, strict=True):
             table.add_row(escape(layer.name), f"{layer.numel:,}", *map(shown, row))
         table.caption = escape(
