@@ -57,16 +57,25 @@ def wanted(
                 yield asked(network, name, level, seed=seed, examples=examples, evaluated=evaluated)
 
 
-def table(done: list[Record], network: str, examples: int | None = None, evaluated: int | None = None) -> str:
+def table(
+    done: list[Record],
+    network: str,
+    methods: Iterable[str] = METHODS,
+    levels: Iterable[str] = LEVELS,
+    *,
+    examples: int | None = None,
+    evaluated: int | None = None,
+) -> str:
     """Return the figure, the error of the outputs, seconds and memory, as Markdown tables."""
     task = TASKS[network]
     examples, evaluated = examples or task.examples, evaluated or task.evaluated
+    levels, names = list(levels), [name for name in methods if name in methods_for(task)]
     runs = {
         (name, level): of_every_seed(
             done, asked(network, name, level, seed=0, examples=examples, evaluated=evaluated)
         )
-        for name in methods_for(task)
-        for level in LEVELS
+        for name in names
+        for level in levels
     }
     caption = f"{examples} examples to calibrate with, {evaluated} to compare on, {_seeds(runs)}"
     parts = [
@@ -84,6 +93,10 @@ def table(done: list[Record], network: str, examples: int | None = None, evaluat
 Found = dict[tuple[str, str], list[Record]]
 
 
+def _levels(runs: Found) -> list[str]:
+    return list(dict.fromkeys(level for _, level in runs))
+
+
 def _seeds(runs: Found) -> str:
     numbers = {record["seed"] for found in runs.values() for record in found}
     if len(numbers) < 2:
@@ -92,15 +105,16 @@ def _seeds(runs: Found) -> str:
 
 
 def _grid(runs: Found, figure: str, digits: int) -> str:
-    lines = [f"| method | {' | '.join(LEVELS)} |", "|---" * (len(LEVELS) + 1) + "|"]
+    levels = _levels(runs)
+    lines = [f"| method | {' | '.join(levels)} |", "|---" * (len(levels) + 1) + "|"]
     for name in dict.fromkeys(name for name, _ in runs):
-        cells = [_cell(runs[name, level], figure, digits) for level in LEVELS]
+        cells = [_cell(runs[name, level], figure, digits) for level in levels]
         lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _costs(runs: Found) -> str:
-    levels = [level for level in LEVELS if level in ("50%", "2:4")]
+    levels = [level for level in _levels(runs) if level in ("50%", "2:4")] or _levels(runs)
     head = [f"{level}, {unit}" for level in levels for unit in ("s", "MB")]
     lines = [f"| method | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name in dict.fromkeys(name for name, _ in runs):
@@ -139,7 +153,7 @@ def _answer(args: argparse.Namespace) -> None:
         runs = wanted(network, args.methods, args.levels, args.seeds, **sizes)
         shown = ("network", "method", "sparsity", "pattern", "seed")
         done = run_missing(args, runs, perform, shown, figure=TASKS[network].figure)
-        print(table(done, network, **sizes) + "\n")
+        print(table(done, network, args.methods, args.levels, **sizes) + "\n")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def test_the_table_has_figure_error_and_cost() -> None:
     assert "| obs | 1.500 ± 0.000 (2) | 1.500 ± 0.000 (2) |" in text
     assert "| obs | 2.5 ± 0.0 (2) | 30 ± 0 (2) | not run | not run |" in text
     assert "not run" in table(done, "minilm", examples=1).split("| obs |")[1]
+    assert "| method | 50% |" in table(done, "minilm", ["obs"], ["50%"])
     caption = text.splitlines()[0]
     assert (
         "(128 examples to calibrate with, 256 to compare on, mean ± standard deviation of as many" in caption

@@ -46,6 +46,22 @@ def leaves(): raise SystemExit(3)
 def dataset(): return torch.utils.data.TensorDataset(torch.zeros(4, 8), torch.zeros(4)), data()[1]
 constant = 3
 """
+MORE = """
+def more(): return torch.nn.Linear(16, 16), torch.nn.ReLU()
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 8)
+        self.inner, self.head = torch.nn.Linear(8, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, ids, mask):
+        return self.head(self.inner(self.embedding(ids)) * mask[..., None]).mean(1)
+
+def sorted_data():
+    train, validate, _ = data()
+    return train, [(torch.full((8, 8), float(i)), torch.full((8,), i // 4)) for i in range(12)]
+"""
 
 
 @pytest.fixture
@@ -67,6 +83,14 @@ def mynet(folder: Path) -> Path:
     (folder / "mynet.py").write_text(MYNET)
     torch.manual_seed(0)
     return folder
+
+
+@pytest.fixture
+def deeper(mynet: Path) -> Path:
+    """mynet:net with two layers that can be cut."""
+    source = (mynet / "mynet.py").read_text().replace("ReLU(),", "ReLU(), *more(),")
+    (mynet / "mynet.py").write_text(source + MORE)
+    return mynet
 
 
 @pytest.fixture
